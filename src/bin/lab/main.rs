@@ -1,0 +1,3 @@
+//! `lab`: the machine room that the program is rehearsed in.
+
+fn main() {}

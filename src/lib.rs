@@ -1,0 +1,1 @@
+//! `bootstrap` takes clusters from bare metal to a running platform, by playbooks.
