@@ -6,5 +6,7 @@
 pub mod document;
 pub mod inventory;
 pub mod kind;
+pub mod plan;
 pub mod playbook;
+pub mod project;
 pub mod template;

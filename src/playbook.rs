@@ -97,8 +97,10 @@ pub struct Step {
     pub for_each: ForEach,
     /// Steps of the same story that come before.
     pub needs: Vec<(String, Span)>,
-    /// Parameters of the task that it uses.
+    /// Values for the parameters of the task that it uses.
     pub arguments: Vec<Argument>,
+    /// The parameters of the task that it uses.
+    pub parameters: Vec<Field>,
     /// What is done.
     pub body: Body,
     /// Where it stands.

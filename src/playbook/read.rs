@@ -209,7 +209,7 @@ fn step(node: &Node, problems: &mut Diagnostics) -> Option<(Step, Option<TaskUse
     if written.task.is_none() && !arguments.is_empty() {
         problems.push(Diagnostic::at(span, format!("the step `{id}` has `with`, but no `task` to give it to")));
     }
-    let step = Step { id, title, for_each: each, needs, arguments, body: written.body?, span: id_span };
+    let step = Step { id, title, for_each: each, needs, arguments, parameters: Vec::new(), body: written.body?, span: id_span };
     Some((step, written.task.map(|task| (task, written.given))))
 }
 
@@ -234,6 +234,7 @@ fn resolve_task(uses: UsesTask, playbook: &mut Playbook, problems: &mut Diagnost
             );
         }
     }
+    step.parameters.clone_from(&task.parameters);
     for parameter in &task.parameters {
         if step.arguments.iter().any(|argument| argument.name == parameter.name) {
             continue;

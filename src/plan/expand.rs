@@ -1,0 +1,352 @@
+//! Playbook and inventory become tasks.
+
+use std::sync::Arc;
+
+use crate::document::{Diagnostic, Diagnostics, Span};
+use crate::inventory::Axis;
+use crate::kind::Field;
+use crate::plan::bind::Binder;
+use crate::plan::{Duty, Fingerprint, Item, Plan, Selection, Task, TaskIx, TaskKey, check, graph, select};
+use crate::playbook::{Action, Argument, ArgumentValue, Body, Effect, ForEach, Judge, Step, Story};
+use crate::project::Project;
+use crate::template::{Scope, Template};
+
+/// Makes the plan for a selection; everything that is wrong with the selected part is told at once.
+pub fn make(project: &Project, selection: &Selection) -> Result<Plan, Diagnostics> {
+    let mut problems = Diagnostics::default();
+    let single = match selection {
+        Selection::Task { name, arguments } => single_task(project, name, arguments, &mut problems),
+        Selection::Story(_) | Selection::Epic(_) | Selection::Everything => None,
+    };
+    let stories = match &single {
+        Some(story) => vec![story],
+        None => select::stories(&project.playbook, selection, &mut problems),
+    };
+    check::definitions(project, &mut problems);
+    let mut maker = Maker { project, problems, drafts: Vec::new() };
+    let mut done: Vec<(String, std::ops::Range<usize>)> = Vec::new();
+    for story in &stories {
+        let range = maker.story(story, &done);
+        done.push((story.id.clone(), range));
+    }
+    let Maker { mut problems, drafts, .. } = maker;
+    check::drafts(project, &drafts, &mut problems);
+    if !problems.is_empty() {
+        return Err(problems);
+    }
+    let names = stories.iter().map(|story| (story.id.clone(), story.title.clone())).collect();
+    Ok(Plan { goal: selection.words(), stories: names, tasks: drafts })
+}
+
+/// A story of one step, for `run task NAME`.
+fn single_task(project: &Project, name: &str, typed: &[(String, String)], problems: &mut Diagnostics) -> Option<Story> {
+    let Some(task) = project.playbook.tasks.get(name) else {
+        let known: Vec<&str> = project.playbook.tasks.keys().map(String::as_str).collect();
+        problems.push(
+            Diagnostic::without_place(format!("there is no task `{name}`"))
+                .help(format!("the tasks are: {}", known.join(", ")))
+                .suggest(name, known.iter().copied()),
+        );
+        return None;
+    };
+    for (parameter, _) in typed {
+        if !task.parameters.iter().any(|known| known.name == *parameter) {
+            problems.push(
+                Diagnostic::without_place(format!("the task `{name}` has no parameter `{parameter}`"))
+                    .help(format!("its parameters are: {}", parameters_words(&task.parameters))),
+            );
+        }
+    }
+    let arguments = typed
+        .iter()
+        .map(|(parameter, text)| Argument {
+            name: parameter.clone(),
+            value: ArgumentValue::Plain(text.clone().into()),
+            span: Span::default(),
+        })
+        .collect();
+    let id: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let step = Step {
+        id,
+        title: task.title.clone(),
+        for_each: ForEach::Once,
+        needs: Vec::new(),
+        arguments,
+        parameters: task.parameters.clone(),
+        body: task.body.clone(),
+        span: task.span,
+    };
+    Some(Story {
+        id: "task".into(),
+        title: name.into(),
+        epic: None,
+        priority: None,
+        needs: Vec::new(),
+        folded_into: None,
+        criteria: Vec::new(),
+        steps: vec![step],
+        span: task.span,
+    })
+}
+
+fn parameters_words(parameters: &[Field]) -> String {
+    parameters.iter().map(|field| format!("{} ({})", field.name, field.kind.noun())).collect::<Vec<_>>().join(", ")
+}
+
+struct Maker<'a> {
+    project: &'a Project,
+    problems: Diagnostics,
+    drafts: Vec<Task>,
+}
+
+impl Maker<'_> {
+    /// Adds a story's tasks; gives their range.
+    fn story(&mut self, story: &Story, done: &[(String, std::ops::Range<usize>)]) -> std::ops::Range<usize> {
+        let first = self.drafts.len();
+        let Some(order) = self.step_order(story) else { return first..first };
+        // Where the tasks of each step of this story are, by the step's place in the file.
+        let mut ranges: Vec<std::ops::Range<usize>> = vec![0..0; story.steps.len()];
+        let before = self.sinks_of_needs(story, done);
+        for at in order {
+            let step = &story.steps[at];
+            let begin = self.drafts.len();
+            let needed: Vec<usize> = step
+                .needs
+                .iter()
+                .filter_map(|(need, _)| story.steps.iter().position(|other| other.id == *need))
+                .flat_map(|need| ranges[need].clone())
+                .collect();
+            let candidates: &[usize] = if step.needs.is_empty() { &before } else { &needed };
+            for (item, scope) in self.items(&step.for_each, step.span) {
+                let needs = self.joined(&item, candidates);
+                self.step_task(story, step, item, scope, needs);
+            }
+            ranges[at] = begin..self.drafts.len();
+        }
+        let steps_end = self.drafts.len();
+        let sinks = self.sinks(first..steps_end);
+        let after: &[usize] = if sinks.is_empty() { &before } else { &sinks };
+        for (at, criterion) in story.criteria.iter().enumerate() {
+            for (item, scope) in self.items(&criterion.for_each, criterion.span) {
+                let needs = self.joined(&item, after);
+                let title = self.render(&criterion.text, &scope);
+                let key = TaskKey::new(&story.id, &format!("criterion-{}", at + 1), &item.text());
+                let fingerprint = Fingerprint::of(&[key.as_str(), &format!("{criterion:?}")]);
+                let effect = match criterion.judge {
+                    Judge::Check(_) => Effect::Reads,
+                    Judge::SignOff(_) => Effect::Manual,
+                };
+                let sources = self.outputs_of(story, &item, &(first..steps_end), &needs);
+                self.drafts.push(Task {
+                    key,
+                    story: story.id.clone(),
+                    step: format!("criterion-{}", at + 1),
+                    item,
+                    title,
+                    duty: Duty::Criterion { number: at + 1, judge: Arc::new(criterion.judge.clone()) },
+                    effect,
+                    needs,
+                    locks: Vec::new(),
+                    arguments: Arc::from([]),
+                    parameters: Arc::from([]),
+                    scope,
+                    fingerprint,
+                    sources,
+                    span: criterion.span,
+                });
+            }
+        }
+        first..self.drafts.len()
+    }
+
+    fn step_task(&mut self, story: &Story, step: &Step, item: Item, scope: Scope, needs: Vec<TaskIx>) {
+        let binder =
+            Binder { templates: &self.project.templates, inventory: &self.project.inventory, root: &self.project.root };
+        // Parameters that are known now are in the plan; those that come from outputs are bound when the task starts.
+        let scope = match binder.bind(&step.parameters, &step.arguments, &scope) {
+            Ok(bound) => bound,
+            Err(_) if uses_outputs(&step.arguments) => scope,
+            Err(error) => {
+                self.problems.push(Diagnostic::at(step.span, error.message));
+                scope
+            }
+        };
+        let key = TaskKey::new(&story.id, &step.id, &item.text());
+        let title = step.title.as_ref().map_or_else(|| step.id.clone(), |title| self.render(title, &scope));
+        let locks = step.body.locks.iter().map(|lock| self.render(lock, &scope)).collect();
+        let fingerprint = check::fingerprint(self.project, &key, step, &scope);
+        let sources = self.outputs_of(story, &item, &(0..self.drafts.len()), &needs);
+        self.drafts.push(Task {
+            key,
+            story: story.id.clone(),
+            step: step.id.clone(),
+            item,
+            title,
+            effect: step.body.effect,
+            duty: Duty::Work(Arc::new(step.body.clone())),
+            needs,
+            locks,
+            arguments: step.arguments.clone().into(),
+            parameters: step.parameters.clone().into(),
+            scope,
+            fingerprint,
+            sources,
+            span: step.span,
+        });
+    }
+
+    /// The order of a story's steps; unknown needs and cycles are told here.
+    fn step_order(&mut self, story: &Story) -> Option<Vec<usize>> {
+        let mut needs = Vec::with_capacity(story.steps.len());
+        let mut sound = true;
+        for step in &story.steps {
+            let mut mine = Vec::new();
+            for (need, span) in &step.needs {
+                match story.steps.iter().position(|other| other.id == *need) {
+                    Some(at) => mine.push(at),
+                    None => {
+                        sound = false;
+                        self.problems.push(
+                            Diagnostic::at(*span, format!("story {} has no step `{need}`", story.id))
+                                .suggest(need, story.steps.iter().map(|step| step.id.as_str())),
+                        );
+                    }
+                }
+            }
+            mine.sort_unstable();
+            mine.dedup();
+            needs.push(mine);
+        }
+        match graph::order(story.steps.len(), &needs) {
+            Ok(order) => sound.then_some(order),
+            Err(cycle) => {
+                let path: Vec<&str> = cycle.iter().map(|&at| story.steps[at].id.as_str()).collect();
+                let span = cycle.first().map_or(story.span, |&at| story.steps[at].span);
+                self.problems.push(Diagnostic::at(span, format!("these steps need each other: {}", path.join(" → "))));
+                None
+            }
+        }
+    }
+
+    fn sinks_of_needs(&self, story: &Story, done: &[(String, std::ops::Range<usize>)]) -> Vec<usize> {
+        story
+            .needs
+            .iter()
+            .filter_map(|(need, _)| {
+                let need = self.project.playbook.stories.get(need)?.folded_into.as_ref().map_or(need, |(into, _)| into);
+                done.iter().find(|(id, _)| id == need)
+            })
+            .flat_map(|(_, range)| self.sinks(range.clone()))
+            .collect()
+    }
+
+    /// The tasks of a range on which no other of the range depends.
+    fn sinks(&self, range: std::ops::Range<usize>) -> Vec<usize> {
+        let mut needed = vec![false; range.len()];
+        for task in &self.drafts[range.clone()] {
+            for need in &task.needs {
+                if let Some(at) = need.0.checked_sub(range.start) {
+                    needed[at] = true;
+                }
+            }
+        }
+        range.clone().filter(|at| !needed[at - range.start]).collect()
+    }
+
+    fn joined(&self, item: &Item, candidates: &[usize]) -> Vec<TaskIx> {
+        let mut needs: Vec<TaskIx> =
+            candidates.iter().copied().filter(|&at| item.agrees(&self.drafts[at].item)).map(TaskIx).collect();
+        needs.sort_unstable();
+        needs.dedup();
+        needs
+    }
+
+    /// Ancestors of this story whose step has outputs.
+    fn outputs_of(&self, story: &Story, item: &Item, range: &std::ops::Range<usize>, needs: &[TaskIx]) -> Vec<(String, Vec<TaskIx>)> {
+        if story.steps.iter().all(|step| step.body.outputs.is_empty()) {
+            return Vec::new();
+        }
+        let mut ancestors = std::collections::BTreeSet::new();
+        let mut stack: Vec<TaskIx> = needs.to_vec();
+        while let Some(at) = stack.pop() {
+            if range.contains(&at.0) && ancestors.insert(at) {
+                stack.extend(&self.drafts[at.0].needs);
+            }
+        }
+        let mut sources: Vec<(String, Vec<TaskIx>)> = Vec::new();
+        for at in ancestors {
+            let task = &self.drafts[at.0];
+            let gives = matches!(&task.duty, Duty::Work(body) if !body.outputs.is_empty());
+            if gives && task.story == story.id && item.agrees(&task.item) {
+                match sources.iter_mut().find(|(step, _)| *step == task.step) {
+                    Some((_, tasks)) => tasks.push(at),
+                    None => sources.push((task.step.clone(), vec![at])),
+                }
+            }
+        }
+        sources
+    }
+
+    fn items(&mut self, each: &ForEach, span: Span) -> Vec<(Item, Scope)> {
+        let base = self.project.inventory.scope();
+        let clusters = self.project.inventory.clusters();
+        let items: Vec<(Item, Scope)> = match each {
+            ForEach::Once => return vec![(Item::default(), base)],
+            ForEach::Axis(Axis::Clusters) => clusters
+                .iter()
+                .map(|cluster| {
+                    (Item(vec![("cluster".into(), cluster.name().into())]), base.with("cluster", cluster.value()))
+                })
+                .collect(),
+            ForEach::Axis(Axis::Nodes) => clusters
+                .iter()
+                .flat_map(|cluster| cluster.nodes().iter().map(move |node| (cluster, node)))
+                .map(|(cluster, node)| {
+                    let item = Item(vec![("cluster".into(), cluster.name().into()), ("node".into(), node.name().into())]);
+                    (item, base.with("cluster", cluster.value()).with("node", node.value()))
+                })
+                .collect(),
+            ForEach::List { name, list } => match self.project.templates.value(list, &base) {
+                Ok(value) => value
+                    .try_iter()
+                    .map(|values| {
+                        values
+                            .map(|value| {
+                                let key = value
+                                    .get_attr("name")
+                                    .ok()
+                                    .and_then(|inner| inner.as_str().map(str::to_owned))
+                                    .unwrap_or_else(|| value.to_string());
+                                (Item(vec![(name.clone(), key)]), base.with(name.clone(), value))
+                            })
+                            .collect()
+                    })
+                    .unwrap_or_default(),
+                Err(error) => {
+                    self.problems.push(check::pointed(self.project, list.span, &list.source, &error));
+                    return Vec::new();
+                }
+            },
+        };
+        if items.is_empty() {
+            self.problems.push(
+                Diagnostic::at(span, "this iterates over nothing").help("is the inventory there, and does it have clusters and nodes?"),
+            );
+        }
+        items
+    }
+
+    /// Renders for people; what is known only later stays as it was written.
+    fn render(&self, template: &Template, scope: &Scope) -> String {
+        self.project.templates.text(template, scope).unwrap_or_else(|_| template.source.clone())
+    }
+}
+
+fn uses_outputs(arguments: &[Argument]) -> bool {
+    arguments.iter().any(|argument| matches!(&argument.value, ArgumentValue::Text(text) if text.source.contains("steps.")))
+}
+
+/// Whether a body asks a person before it acts.
+pub(super) fn asks_first(body: &Body) -> bool {
+    body.gate.is_some() || matches!(body.action, Action::Confirm(_))
+}

@@ -1,0 +1,118 @@
+//! What a run is asked to do: stories, an epic, or one task.
+
+use std::collections::BTreeSet;
+
+use crate::document::{Diagnostic, Diagnostics, diagnostic::nearest};
+use crate::playbook::{Playbook, Story};
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Selection {
+    /// One story, with what it needs.
+    Story(String),
+    /// All stories of an epic, with what they need.
+    Epic(String),
+    /// One reusable task with its parameters.
+    Task {
+        /// Its name.
+        name: String,
+        /// Its parameters, as typed.
+        arguments: Vec<(String, String)>,
+    },
+    /// Every story: what `validate` looks at.
+    Everything,
+}
+
+impl Selection {
+    /// What it is called in a sentence.
+    pub fn words(&self) -> String {
+        match self {
+            Self::Story(id) => format!("story {id}"),
+            Self::Epic(id) => format!("epic {id}"),
+            Self::Task { name, .. } => format!("task {name}"),
+            Self::Everything => "everything".into(),
+        }
+    }
+}
+
+/// The stories of a selection with all that they need, needs first.
+pub(super) fn stories<'a>(playbook: &'a Playbook, selection: &Selection, problems: &mut Diagnostics) -> Vec<&'a Story> {
+    let roots: Vec<&Story> = match selection {
+        Selection::Story(id) => find(playbook, id, problems).into_iter().collect(),
+        Selection::Epic(epic) => {
+            let found: Vec<&Story> =
+                playbook.stories.values().filter(|story| story.epic.as_deref() == Some(epic) && story.folded_into.is_none()).collect();
+            if found.is_empty() {
+                let mut known: Vec<&str> = playbook.stories.values().filter_map(|story| story.epic.as_deref()).collect();
+                known.dedup();
+                problems.push(
+                    Diagnostic::without_place(format!("no story belongs to an epic `{epic}`")).help(format!("the epics are: {}", known.join(", "))),
+                );
+            }
+            found
+        }
+        Selection::Task { .. } => Vec::new(),
+        Selection::Everything => playbook.stories.values().filter(|story| story.folded_into.is_none()).collect(),
+    };
+    let mut order = Vec::new();
+    let mut done = BTreeSet::new();
+    for root in roots {
+        let mut path = Vec::new();
+        visit(playbook, root, &mut path, &mut done, &mut order, problems);
+    }
+    order
+}
+
+fn visit<'a>(
+    playbook: &'a Playbook,
+    story: &'a Story,
+    path: &mut Vec<&'a str>,
+    done: &mut BTreeSet<&'a str>,
+    order: &mut Vec<&'a Story>,
+    problems: &mut Diagnostics,
+) {
+    if let Some(at) = path.iter().position(|id| *id == story.id) {
+        let mut cycle: Vec<&str> = path[at..].to_vec();
+        cycle.push(&story.id);
+        problems.push(Diagnostic::at(story.span, format!("these stories need each other: {}", cycle.join(" → "))));
+        return;
+    }
+    if done.contains(story.id.as_str()) {
+        return;
+    }
+    path.push(&story.id);
+    for (need, span) in &story.needs {
+        match playbook.stories.get(need) {
+            Some(needed) => {
+                let needed = needed.folded_into.as_ref().and_then(|(into, _)| playbook.stories.get(into)).unwrap_or(needed);
+                visit(playbook, needed, path, done, order, problems);
+            }
+            None => problems.push(
+                Diagnostic::at(*span, format!("there is no story `{need}`")).suggest(need, playbook.stories.keys().map(String::as_str)),
+            ),
+        }
+    }
+    path.pop();
+    done.insert(&story.id);
+    order.push(story);
+}
+
+fn find<'a>(playbook: &'a Playbook, id: &str, problems: &mut Diagnostics) -> Option<&'a Story> {
+    let Some(story) = playbook.stories.get(id) else {
+        let diagnostic = Diagnostic::without_place(format!("there is no story `{id}`"));
+        let known: Vec<&str> = playbook.stories.keys().map(String::as_str).collect();
+        problems.push(match nearest(id, known.iter().copied()) {
+            Some(near) => diagnostic.help(format!("did you mean `{near}`? The stories are: {}", known.join(", "))),
+            None => diagnostic.help(format!("the stories are: {}", known.join(", "))),
+        });
+        return None;
+    };
+    if let Some((into, _)) = &story.folded_into {
+        problems.push(
+            Diagnostic::without_place(format!("story {id} is folded into {into}")).help(format!("run story {into}")),
+        );
+        return None;
+    }
+    Some(story)
+}
