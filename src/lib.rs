@@ -9,4 +9,5 @@ pub mod kind;
 pub mod plan;
 pub mod playbook;
 pub mod project;
+pub mod run;
 pub mod template;

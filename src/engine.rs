@@ -1,0 +1,279 @@
+//! The loop that owns a run: it performs decisions and puts every fact through one door.
+//!
+//! The door is [`Engine::emit`]: **journal, then fold, then observers.** An attempt's start is durable before its process exists, its end
+//! before anything that depends on it starts. A journal that fails stops the run, because a run that cannot be resumed must not go on;
+//! an observer cannot fail. Everything that happens in the world is behind [`Executor`]; everything shown is behind [`Observer`]. Neither
+//! feeds back.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::journal::{self, Durability, Journal};
+use crate::plan::{Plan, TaskIx};
+use crate::process::Cancel;
+use crate::run::event::{Note, RunResult};
+use crate::run::{AttemptEnd, Decision, Event, Failure, FailureKind, Illegal, Limits, OutputValue, Run, decide};
+
+pub mod interrupt;
+
+/// What an attempt is asked to do.
+#[derive(Debug, Clone)]
+pub struct Order {
+    /// Which task.
+    pub task: TaskIx,
+    /// Which attempt, from 1.
+    pub attempt: u32,
+    /// Whether an earlier attempt is in doubt: only the task's probe may tell whether the work is to be done.
+    pub in_doubt: bool,
+    /// Outputs of ancestors: step, then item, then name.
+    pub outputs: BTreeMap<String, Vec<(String, BTreeMap<String, OutputValue>)>>,
+    /// Ends the attempt.
+    pub cancel: Cancel,
+}
+
+/// Does what a task says. The only place where anything happens to the world.
+pub trait Executor: Send + Sync + 'static {
+    /// Makes one attempt. Facts and notes go through `report` while it works.
+    fn execute(&self, order: Order, report: Reporter) -> impl Future<Output = AttemptEnd> + Send;
+}
+
+/// Sees everything, changes nothing.
+pub trait Observer: Send {
+    /// A durable fact, already journaled and folded.
+    fn event(&mut self, plan: &Plan, run: &Run, event: &Event, at: Elapsed);
+    /// Something to show and forget.
+    fn note(&mut self, plan: &Plan, run: &Run, task: TaskIx, note: &Note, at: Elapsed);
+    /// Time passes; for displays that move.
+    fn tick(&mut self, _plan: &Plan, _run: &Run, _at: Elapsed) {}
+}
+
+type Elapsed = Duration;
+
+/// Where an attempt reports to while it works.
+#[derive(Debug, Clone)]
+pub struct Reporter {
+    task: TaskIx,
+    facts: mpsc::UnboundedSender<Event>,
+    notes: mpsc::Sender<(TaskIx, Note)>,
+}
+
+impl Reporter {
+    /// Reports a durable fact.
+    pub fn fact(&self, event: Event) {
+        // The engine outlives its attempts; when it is gone nobody is left to tell.
+        drop(self.facts.send(event));
+    }
+
+    /// Reports something to show; dropped when the display is behind.
+    pub fn note(&self, note: Note) {
+        drop(self.notes.try_send((self.task, note)));
+    }
+}
+
+/// What stopped an engine.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The journal could not be written.
+    #[error("the journal could not be written, so the run stopped")]
+    Journal(#[from] journal::Error),
+    /// An event that cannot follow: a bug of ours.
+    #[error("an event cannot follow what was before it")]
+    Illegal(#[from] Illegal),
+}
+
+/// Somebody's wish to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// Start nothing new; let what runs end.
+    Drain(&'static str),
+    /// End what runs now.
+    Stop(&'static str),
+    /// End it without grace.
+    Kill(&'static str),
+}
+
+/// Owns a run until it is over.
+pub struct Engine<'a> {
+    plan: &'a Plan,
+    run: Run,
+    journal: Journal<Event>,
+    observers: Vec<Box<dyn Observer + 'a>>,
+    begun: Instant,
+    limits: Limits,
+}
+
+impl<'a> Engine<'a> {
+    /// An engine for a plan, from where a run stands.
+    pub fn new(plan: &'a Plan, run: Run, journal: Journal<Event>, limits: Limits, observers: Vec<Box<dyn Observer + 'a>>) -> Self {
+        Self { plan, run, journal, observers, begun: Instant::now(), limits }
+    }
+
+    /// The run as it stands.
+    pub fn run(&self) -> &Run {
+        &self.run
+    }
+
+    /// Puts a fact through the door.
+    pub fn emit(&mut self, event: &Event) -> Result<(), Error> {
+        let durability = match event {
+            Event::RunStarted { .. }
+            | Event::RunResumed { .. }
+            | Event::AttemptStarted { .. }
+            | Event::AttemptEnded { .. }
+            | Event::TaskReopened { .. }
+            | Event::Confirmed { .. }
+            | Event::RunEnded { .. } => Durability::Sync,
+            // A process does not outlive a power cut, and a skip is decided again just the same.
+            Event::ProcessStarted { .. }
+            | Event::SurvivorEnded { .. }
+            | Event::TaskSkipped { .. }
+            | Event::Paused { .. }
+            | Event::Continued { .. }
+            | Event::Interrupted { .. } => Durability::Later,
+        };
+        self.journal.append(event, Timestamp::now(), durability)?;
+        let now = self.begun.elapsed();
+        self.run.apply(self.plan, event, now)?;
+        for observer in &mut self.observers {
+            observer.event(self.plan, &self.run, event, now);
+        }
+        Ok(())
+    }
+
+    /// Works until nothing is left to do, or somebody wishes to stop.
+    pub async fn work<E: Executor>(&mut self, executor: Arc<E>, wishes: &mut mpsc::UnboundedReceiver<Wish>) -> Result<RunResult, Error> {
+        let cancel = Cancel::new();
+        let outcome = self.turn(executor, wishes, &cancel).await;
+        if outcome.is_err() {
+            // The journal is gone: what runs is ended, and nothing more is claimed.
+            cancel.kill();
+        }
+        outcome
+    }
+
+    async fn turn<E: Executor>(
+        &mut self,
+        executor: Arc<E>,
+        wishes: &mut mpsc::UnboundedReceiver<Wish>,
+        cancel: &Cancel,
+    ) -> Result<RunResult, Error> {
+        let (facts, mut fact_inbox) = mpsc::unbounded_channel();
+        let (notes, mut note_inbox) = mpsc::channel(256);
+        let mut attempts: JoinSet<AttemptEnd> = JoinSet::new();
+        let mut whose: BTreeMap<tokio::task::Id, (TaskIx, u32, Instant)> = BTreeMap::new();
+        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        loop {
+            let now = self.begun.elapsed();
+            let mut wake = None;
+            let mut finished = false;
+            for decision in decide(self.plan, &self.run, now, self.limits) {
+                match decision {
+                    Decision::Start { task, attempt, in_doubt } => {
+                        let key = self.plan.task(task).key.clone();
+                        self.emit(&Event::AttemptStarted { task: key, attempt, in_doubt })?;
+                        let order = Order { task, attempt, in_doubt, outputs: self.outputs_for(task), cancel: cancel.child() };
+                        let reporter = Reporter { task, facts: facts.clone(), notes: notes.clone() };
+                        let executor = Arc::clone(&executor);
+                        let handle = attempts.spawn(async move { executor.execute(order, reporter).await });
+                        whose.insert(handle.id(), (task, attempt, Instant::now()));
+                    }
+                    Decision::Skip { task, reason } => {
+                        let key = self.plan.task(task).key.clone();
+                        self.emit(&Event::TaskSkipped { task: key, reason })?;
+                    }
+                    Decision::Stop => cancel.term(),
+                    Decision::Sleep(until) => wake = Some(self.begun + until),
+                    Decision::Finish => finished = true,
+                }
+            }
+            if finished && attempts.is_empty() {
+                break;
+            }
+            let sleep = async {
+                match wake {
+                    Some(at) => tokio::time::sleep_until(at).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                Some(event) = fact_inbox.recv() => self.emit(&event)?,
+                Some(joined) = attempts.join_next_with_id() => {
+                    while let Ok(event) = fact_inbox.try_recv() {
+                        self.emit(&event)?;
+                    }
+                    let (id, end) = match joined {
+                        Ok((id, end)) => (id, end),
+                        Err(error) => (error.id(), AttemptEnd::Failed {
+                            failure: Failure::new(FailureKind::System, "the program had a bug in this step (see the terminal)"),
+                            retry: false,
+                        }),
+                    };
+                    if let Some((task, attempt, begun)) = whose.remove(&id) {
+                        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                        let key = self.plan.task(task).key.clone();
+                        self.emit(&Event::AttemptEnded { task: key, attempt, end, elapsed_ms })?;
+                    }
+                }
+                Some(wish) = wishes.recv() => self.heed(wish, cancel)?,
+                Some((task, note)) = note_inbox.recv() => {
+                    let now = self.begun.elapsed();
+                    for observer in &mut self.observers {
+                        observer.note(self.plan, &self.run, task, &note, now);
+                    }
+                }
+                () = sleep => {}
+                _ = ticks.tick() => {
+                    let now = self.begun.elapsed();
+                    for observer in &mut self.observers {
+                        observer.tick(self.plan, &self.run, now);
+                    }
+                }
+            }
+        }
+        let result = if self.run.is_done() {
+            RunResult::Done
+        } else if self.run.cancelled() {
+            RunResult::Cancelled
+        } else {
+            RunResult::Failed
+        };
+        self.emit(&Event::RunEnded { result })?;
+        Ok(result)
+    }
+
+    fn heed(&mut self, wish: Wish, cancel: &Cancel) -> Result<(), Error> {
+        let signal = match wish {
+            Wish::Drain(signal) => signal,
+            Wish::Stop(signal) => {
+                cancel.term();
+                signal
+            }
+            Wish::Kill(signal) => {
+                cancel.kill();
+                signal
+            }
+        };
+        self.emit(&Event::Interrupted { signal: signal.to_owned() })
+    }
+
+    fn outputs_for(&self, ix: TaskIx) -> BTreeMap<String, Vec<(String, BTreeMap<String, OutputValue>)>> {
+        self.plan
+            .task(ix)
+            .sources
+            .iter()
+            .map(|(step, from)| {
+                let given = from.iter().map(|&ix| (self.plan.task(ix).item.text(), self.run.outputs(ix).clone())).collect();
+                (step.clone(), given)
+            })
+            .collect()
+    }
+}

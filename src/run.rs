@@ -1,0 +1,322 @@
+//! One execution: the fold of its events over its plan.
+//!
+//! A [`Run`] is the only state that changes while the program works, and it changes in one place, [`Run::apply`], whose transitions are
+//! all that is legal. What cannot follow is an error: a bug of ours while running, a damaged journal while loading. Running and resuming
+//! are the same thing; a resumed run only starts from a fold that is not empty.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::plan::{Duty, Plan, TaskIx, TaskKey};
+
+pub mod decide;
+pub mod event;
+pub mod outcome;
+
+pub use decide::{Decision, Limits, Mode, decide};
+pub use event::Event;
+pub use outcome::{AttemptEnd, Failure, FailureKind, Outcome, OutputValue, SkipReason};
+
+/// Time since this process began to work on the run. Wall-clock time decides nothing.
+pub type Elapsed = Duration;
+
+/// Where a task is.
+#[derive(Debug, Clone, PartialEq)]
+pub enum TaskState {
+    /// It has not started.
+    Pending,
+    /// An attempt is being made.
+    Running {
+        /// Which, from 1.
+        attempt: u32,
+        /// Since when.
+        since: Elapsed,
+    },
+    /// An attempt started in a process that died: nobody knows how it ended.
+    InDoubt {
+        /// Which attempt.
+        attempt: u32,
+    },
+    /// It failed and will be tried again.
+    Backoff {
+        /// The next attempt.
+        next: u32,
+        /// Not before this time.
+        until: Elapsed,
+        /// Why the last attempt failed, in a line.
+        why: String,
+    },
+    /// It is over.
+    Settled(Outcome),
+}
+
+/// An event that cannot follow what was before it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Illegal {
+    /// The plan has no such task.
+    #[error("the plan has no task {0}")]
+    NoSuchTask(TaskKey),
+    /// The task is somewhere else.
+    #[error("{what} cannot follow for {task}, which is {state}")]
+    Transition {
+        /// The task.
+        task: TaskKey,
+        /// The event.
+        what: &'static str,
+        /// Where the task is.
+        state: String,
+    },
+}
+
+/// One execution of a plan.
+#[derive(Debug, Clone)]
+pub struct Run {
+    states: Vec<TaskState>,
+    first_attempt: Vec<Option<Elapsed>>,
+    attempts: Vec<u32>,
+    outputs: Vec<BTreeMap<String, OutputValue>>,
+    spent: Vec<Duration>,
+    index: BTreeMap<TaskKey, TaskIx>,
+    running: BTreeSet<TaskIx>,
+    first_open: usize,
+    cancelled: bool,
+    failed: bool,
+    ended: bool,
+}
+
+impl Run {
+    /// A run of which nothing has happened.
+    pub fn new(plan: &Plan) -> Self {
+        let count = plan.len();
+        Self {
+            states: vec![TaskState::Pending; count],
+            first_attempt: vec![None; count],
+            attempts: vec![0; count],
+            outputs: vec![BTreeMap::new(); count],
+            spent: vec![Duration::ZERO; count],
+            index: plan.tasks().map(|(ix, task)| (task.key.clone(), ix)).collect(),
+            running: BTreeSet::new(),
+            first_open: 0,
+            cancelled: false,
+            failed: false,
+            ended: false,
+        }
+    }
+
+    /// Where a task is.
+    pub fn state(&self, ix: TaskIx) -> &TaskState {
+        &self.states[ix.index()]
+    }
+
+    /// How a task ended, if it did.
+    pub fn outcome(&self, ix: TaskIx) -> Option<&Outcome> {
+        match &self.states[ix.index()] {
+            TaskState::Settled(outcome) => Some(outcome),
+            TaskState::Pending | TaskState::Running { .. } | TaskState::InDoubt { .. } | TaskState::Backoff { .. } => None,
+        }
+    }
+
+    /// What a task gave to later ones.
+    pub fn outputs(&self, ix: TaskIx) -> &BTreeMap<String, OutputValue> {
+        &self.outputs[ix.index()]
+    }
+
+    /// How many attempts a task has had.
+    pub fn attempts(&self, ix: TaskIx) -> u32 {
+        self.attempts[ix.index()]
+    }
+
+    /// How long the attempts of a task took.
+    pub fn spent(&self, ix: TaskIx) -> Duration {
+        self.spent[ix.index()]
+    }
+
+    /// The tasks of which an attempt is being made.
+    pub fn running(&self) -> &BTreeSet<TaskIx> {
+        &self.running
+    }
+
+    /// Every task before this one is settled.
+    pub fn first_open(&self) -> usize {
+        self.first_open
+    }
+
+    /// Whether somebody asked to stop.
+    pub fn cancelled(&self) -> bool {
+        self.cancelled
+    }
+
+    /// Whether a task failed for good since the run was started or resumed.
+    pub fn failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Whether the run was declared over.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Whether every task is settled in a way that satisfies.
+    pub fn is_done(&self) -> bool {
+        self.states.iter().all(|state| matches!(state, TaskState::Settled(outcome) if outcome.satisfies()))
+    }
+
+    /// Where in the plan a key is.
+    pub fn find(&self, key: &TaskKey) -> Option<TaskIx> {
+        self.index.get(key).copied()
+    }
+
+    /// Takes in what has happened. `now` is the time at which it did, in the clock of this process.
+    pub fn apply(&mut self, plan: &Plan, event: &Event, now: Elapsed) -> Result<(), Illegal> {
+        match event {
+            Event::RunStarted { .. } | Event::ProcessStarted { .. } | Event::Paused { .. } | Event::Continued { .. } | Event::Confirmed { .. } | Event::SurvivorEnded { .. } => {}
+            Event::RunResumed { .. } => self.resume(),
+            Event::RunEnded { .. } => self.ended = true,
+            Event::Interrupted { .. } => self.cancelled = true,
+            Event::AttemptStarted { task, attempt, .. } => {
+                let at = self.locate(task)?;
+                match &self.states[at] {
+                    TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. } => {}
+                    TaskState::Running { .. } | TaskState::Settled(_) => return Err(self.illegal(task, at, "an attempt")),
+                }
+                self.first_attempt[at].get_or_insert(now);
+                self.attempts[at] = *attempt;
+                self.states[at] = TaskState::Running { attempt: *attempt, since: now };
+            }
+            Event::AttemptEnded { task, attempt, end, elapsed_ms } => {
+                let at = self.locate(task)?;
+                match &self.states[at] {
+                    TaskState::Running { attempt: running, .. } if running == attempt => {}
+                    TaskState::Running { .. } | TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. } | TaskState::Settled(_) => {
+                        return Err(self.illegal(task, at, "the end of an attempt"));
+                    }
+                }
+                self.spent[at] += Duration::from_millis(*elapsed_ms);
+                self.end_attempt(plan, at, *attempt, end, now);
+            }
+            Event::TaskSkipped { task, reason } => {
+                let at = self.locate(task)?;
+                match &self.states[at] {
+                    TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. } => {}
+                    TaskState::Running { .. } | TaskState::Settled(_) => return Err(self.illegal(task, at, "a skip")),
+                }
+                self.states[at] = TaskState::Settled(Outcome::Skipped(reason.clone()));
+            }
+            Event::TaskReopened { task, .. } => {
+                let at = self.locate(task)?;
+                match &self.states[at] {
+                    TaskState::Settled(_) | TaskState::InDoubt { .. } | TaskState::Pending => {}
+                    TaskState::Running { .. } | TaskState::Backoff { .. } => return Err(self.illegal(task, at, "a reopening")),
+                }
+                self.states[at] = TaskState::Pending;
+                self.outputs[at].clear();
+            }
+        }
+        self.note_progress(event);
+        Ok(())
+    }
+
+    /// Keeps the two shortcuts that make deciding cheap.
+    fn note_progress(&mut self, event: &Event) {
+        match event {
+            Event::AttemptStarted { task, .. } => self.running.extend(self.find(task)),
+            Event::AttemptEnded { task, .. } => {
+                if let Some(ix) = self.find(task) {
+                    self.running.remove(&ix);
+                }
+            }
+            Event::RunResumed { .. } => {
+                self.running.clear();
+                self.first_open = 0;
+            }
+            Event::TaskReopened { .. } => self.first_open = 0,
+            Event::RunStarted { .. }
+            | Event::SurvivorEnded { .. }
+            | Event::ProcessStarted { .. }
+            | Event::TaskSkipped { .. }
+            | Event::Confirmed { .. }
+            | Event::Paused { .. }
+            | Event::Continued { .. }
+            | Event::Interrupted { .. }
+            | Event::RunEnded { .. } => {}
+        }
+        while matches!(self.states.get(self.first_open), Some(TaskState::Settled(_))) {
+            self.first_open += 1;
+        }
+    }
+
+    /// A new process goes on: what ran is in doubt, what failed may be tried again, what held still counts.
+    fn resume(&mut self) {
+        self.cancelled = false;
+        self.failed = false;
+        self.ended = false;
+        for (at, state) in self.states.iter_mut().enumerate() {
+            *state = match std::mem::replace(state, TaskState::Pending) {
+                TaskState::Running { attempt, .. } => TaskState::InDoubt { attempt },
+                TaskState::Settled(Outcome::Failed(failure)) if failure.kind == FailureKind::InDoubt => {
+                    TaskState::InDoubt { attempt: self.attempts[at] }
+                }
+                TaskState::Settled(outcome) if outcome.satisfies() => TaskState::Settled(outcome),
+                state @ TaskState::InDoubt { .. } => state,
+                // An attempt that was cut short by a cancel may have had its effect.
+                TaskState::Settled(Outcome::Cancelled { started: true }) => TaskState::InDoubt { attempt: self.attempts[at] },
+                TaskState::Settled(_) | TaskState::Pending | TaskState::Backoff { .. } => TaskState::Pending,
+            };
+            self.first_attempt[at] = None;
+        }
+    }
+
+    fn end_attempt(&mut self, plan: &Plan, at: usize, attempt: u32, end: &AttemptEnd, now: Elapsed) {
+        self.states[at] = match end {
+            AttemptEnd::Changed { outputs, .. } => {
+                self.outputs[at].clone_from(outputs);
+                TaskState::Settled(Outcome::Changed { why: end.why() })
+            }
+            AttemptEnd::Unchanged { outputs, .. } => {
+                self.outputs[at].clone_from(outputs);
+                TaskState::Settled(Outcome::Unchanged { why: end.why() })
+            }
+            AttemptEnd::Skipped { why } => TaskState::Settled(Outcome::Skipped(SkipReason::Condition { why: why.clone() })),
+            AttemptEnd::Cancelled => TaskState::Settled(Outcome::Cancelled { started: true }),
+            AttemptEnd::Failed { failure, retry } => match self.next_attempt(plan, at, attempt, *retry, now) {
+                Some(until) => TaskState::Backoff { next: attempt + 1, until, why: failure.line() },
+                None => {
+                    self.failed = true;
+                    TaskState::Settled(Outcome::Failed(failure.clone()))
+                }
+            },
+        };
+    }
+
+    /// When to try again, if at all.
+    fn next_attempt(&self, plan: &Plan, at: usize, attempt: u32, retry: bool, now: Elapsed) -> Option<Elapsed> {
+        if !retry || self.cancelled {
+            return None;
+        }
+        let Duty::Work(body) = &plan.task(TaskIx(at)).duty else { return None };
+        let policy = body.retry.as_ref()?;
+        if policy.attempts.is_some_and(|most| attempt >= most) {
+            return None;
+        }
+        let factor = policy.backoff.powi(i32::try_from(attempt.saturating_sub(1)).unwrap_or(30).min(30));
+        let pause = policy.every.mul_f64(factor).min(policy.at_most.max(policy.every));
+        let until = now + pause;
+        let begun = self.first_attempt[at].unwrap_or(now);
+        (policy.within.is_none_or(|within| until.saturating_sub(begun) <= within)).then_some(until)
+    }
+
+    fn locate(&self, task: &TaskKey) -> Result<usize, Illegal> {
+        self.find(task).map(TaskIx::index).ok_or_else(|| Illegal::NoSuchTask(task.clone()))
+    }
+
+    fn illegal(&self, task: &TaskKey, at: usize, what: &'static str) -> Illegal {
+        let state = match &self.states[at] {
+            TaskState::Pending => "pending".to_owned(),
+            TaskState::Running { attempt, .. } => format!("in attempt {attempt}"),
+            TaskState::InDoubt { attempt } => format!("in doubt since attempt {attempt}"),
+            TaskState::Backoff { next, .. } => format!("waiting for attempt {next}"),
+            TaskState::Settled(outcome) => format!("settled ({})", outcome.word()),
+        };
+        Illegal::Transition { task: task.clone(), what, state }
+    }
+}
