@@ -14,12 +14,21 @@
 //!
 //! A process has no terminal to read from: its input is what it was given, or nothing.
 
+mod attempt;
 mod cancel;
 pub mod guardian;
 mod output;
+mod registry;
 mod start;
 mod survivors;
 mod tree;
+
+#[cfg_attr(target_os = "linux", path = "process/linux.rs")]
+#[cfg_attr(not(target_os = "linux"), path = "process/elsewhere.rs")]
+mod system;
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests;
 
 pub use cancel::Cancel;
 pub use start::run;

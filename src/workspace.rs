@@ -112,7 +112,7 @@ impl Workspace {
                     return Ok(run);
                 }
                 Err(found) if found.kind() == io::ErrorKind::AlreadyExists => {
-                    chance = chance.wrapping_add(1)
+                    chance = chance.wrapping_add(1);
                 }
                 Err(source) => return Err(error("create", &run.path)(source)),
             }
