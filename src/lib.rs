@@ -1,13 +1,19 @@
 //! `bootstrap` takes clusters from bare metal to a running platform, by playbooks.
 //!
-//! The modules, in the order in which text becomes a run: [`document`] → [`template`], [`inventory`], [`playbook`] → [`plan`] → [`run`] →
-//! [`engine`] (with [`journal`]) → [`perform`], [`observe`] → [`cli`].
+//! The modules, in the order in which text becomes a run: [`document`] → [`template`], [`kind`], [`inventory`], [`playbook`], [`project`] →
+//! [`plan`] → [`run`] → [`engine`] (with [`journal`]) → [`perform`], [`observe`] → [`cli`]. Leaves beside them: [`secret`], [`process`],
+//! [`workspace`].
 
 pub mod document;
+pub mod engine;
 pub mod inventory;
+pub mod journal;
 pub mod kind;
 pub mod plan;
 pub mod playbook;
+pub mod process;
 pub mod project;
 pub mod run;
+pub mod secret;
 pub mod template;
+pub mod workspace;

@@ -1,0 +1,60 @@
+//! Systems without `/proc`: nothing is known of processes but their groups.
+
+use rustix::process::{Pid, Signal};
+use std::os::fd::OwnedFd;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Process {
+    pub(super) pid: u32,
+    pub(super) parent: u32,
+    pub(super) group: u32,
+    pub(super) started: u64,
+}
+
+pub(super) fn adopt_orphans() {}
+
+pub(super) fn boot() -> &'static str {
+    ""
+}
+
+pub(super) fn started(_pid: u32) -> Option<u64> {
+    None
+}
+
+pub(super) fn alive(_pid: u32) -> Option<Process> {
+    None
+}
+
+pub(super) fn mark(_pid: u32) -> Option<String> {
+    None
+}
+
+pub(super) fn command_line(_pid: u32) -> String {
+    String::new()
+}
+
+pub(super) fn adopted() -> Vec<u32> {
+    Vec::new()
+}
+
+pub(super) struct Snapshot;
+
+impl Snapshot {
+    pub(super) fn take() -> Self {
+        Self
+    }
+
+    pub(super) fn trees(&self, _chosen: impl Fn(&Process) -> bool) -> Vec<Process> {
+        Vec::new()
+    }
+}
+
+pub(super) fn signal(_process: &Process, _signal: Signal) {}
+
+pub(super) fn watch(_pid: Pid) -> Option<OwnedFd> {
+    None
+}
+
+pub(super) fn number(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}

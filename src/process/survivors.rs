@@ -1,0 +1,92 @@
+//! What a dead run left running.
+
+use super::Identity;
+use super::system::{self, Process, Snapshot};
+use super::tree::pause;
+use rustix::process::Signal;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long survivors may take to end, before they are killed.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long killed ones may take to be gone.
+const STUCK: Duration = Duration::from_secs(5);
+const TICK: Duration = Duration::from_millis(10);
+
+/// A process of a dead run that was found alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survivor {
+    /// The number of the process.
+    pub pid: u32,
+    /// Its command line, not masked.
+    pub command: String,
+    /// Its mark, if it carries one.
+    pub marker: Option<String>,
+    /// Whether it is gone now.
+    pub ended: bool,
+}
+
+/// Ends what a dead run left running, and returns what it was.
+///
+/// A process belongs to the run if its mark begins with `marker_prefix` (which must therefore be unique to the run, and end with
+/// a separator), if it is one of the known ones (same number, same start, same start of the machine), or if it descends from
+/// such a one. Never this process, and nothing that it descends from. Takes as long as the survivors do, up to a few
+/// seconds: call it where blocking is allowed. An empty prefix matches no mark.
+pub fn end_survivors(marker_prefix: &str, known: &[Identity]) -> Vec<Survivor> {
+    let mut survivors: BTreeMap<(u32, u64), Survivor> = BTreeMap::new();
+    let begun = Instant::now();
+    let mut clean = 0;
+    loop {
+        let alive = find(marker_prefix, known);
+        for process in &alive {
+            let key = (process.pid, process.started);
+            survivors.entry(key).or_insert_with(|| {
+                system::signal(process, Signal::TERM);
+                system::signal(process, Signal::CONT);
+                Survivor {
+                    pid: process.pid,
+                    command: system::command_line(process.pid),
+                    marker: system::mark(process.pid),
+                    ended: false,
+                }
+            });
+        }
+        let elapsed = begun.elapsed();
+        if alive.is_empty() {
+            // One look can miss a process that is being started while we look.
+            clean += 1;
+            if clean == 2 {
+                break;
+            }
+            continue;
+        }
+        clean = 0;
+        if elapsed > GRACE + STUCK {
+            break;
+        }
+        if elapsed > GRACE {
+            for process in &alive {
+                system::signal(process, Signal::KILL);
+            }
+        }
+        pause(TICK);
+    }
+    for ((pid, started), survivor) in &mut survivors {
+        survivor.ended = system::alive(*pid).is_none_or(|process| process.started != *started);
+    }
+    survivors.into_values().collect()
+}
+
+fn find(marker_prefix: &str, known: &[Identity]) -> Vec<Process> {
+    Snapshot::take().trees(|process| {
+        let is_known = |identity: &Identity| {
+            identity.pid == process.pid
+                && identity.started == process.started
+                && identity.boot == system::boot()
+                && !identity.boot.is_empty()
+        };
+        known.iter().any(is_known)
+            || (!marker_prefix.is_empty()
+                && system::mark(process.pid).is_some_and(|mark| mark.starts_with(marker_prefix)))
+    })
+}

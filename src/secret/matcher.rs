@@ -1,0 +1,148 @@
+//! Finds many byte strings at once, and replaces them.
+//!
+//! All patterns are at least [`SHORTEST`](super::SHORTEST) bytes long, so a small table of hashed four-byte beginnings turns
+//! away nearly every position of ordinary output with one look-up; only what passes is compared. With a few thousand patterns
+//! (a hundred secrets in all their forms) an automaton would need megabytes of table and be no faster.
+//!
+//! Invariant: `patterns` is sorted and has no duplicates, so those with one beginning stand together.
+
+use super::MASKED;
+use zeroize::Zeroizing;
+
+/// How many bytes of a pattern the table knows.
+const HEAD: usize = 4;
+const BITS: u32 = 17;
+
+pub(super) struct Matcher {
+    patterns: Vec<Zeroizing<Vec<u8>>>,
+    /// One bit for each hash of a head.
+    filter: Vec<u64>,
+    /// The heads as big-endian numbers (so in the order of the patterns), each with the index of its first pattern.
+    heads: Vec<(u32, usize)>,
+    longest: usize,
+}
+
+impl Matcher {
+    /// Builds a matcher of sorted patterns without duplicates.
+    pub(super) fn new(patterns: Vec<Zeroizing<Vec<u8>>>) -> Self {
+        let mut filter = vec![0; (1 << BITS) / 64];
+        let mut heads: Vec<(u32, usize)> = Vec::new();
+        let mut longest = 0;
+        for (index, pattern) in patterns.iter().enumerate() {
+            longest = longest.max(pattern.len());
+            let head = head_at(pattern, 0);
+            if heads.last().is_none_or(|(last, _)| *last != head) {
+                heads.push((head, index));
+                let slot = slot(head);
+                filter[slot / 64] |= 1 << (slot % 64);
+            }
+        }
+        Self {
+            patterns,
+            filter,
+            heads,
+            longest,
+        }
+    }
+
+    /// Returns where the first pattern begins.
+    pub(super) fn find(&self, bytes: &[u8]) -> Option<usize> {
+        let end = (bytes.len() + 1).checked_sub(HEAD)?;
+        (0..end).find(|&at| self.may_begin(bytes, at) && self.longest_at(&bytes[at..]).is_some())
+    }
+
+    /// Writes `bytes[..until]` to `out`, with every occurrence that begins in it replaced.
+    ///
+    /// The first `covered` bytes belong to an occurrence that was replaced already. Returns how many bytes after `until` belong
+    /// to an occurrence that was replaced here.
+    pub(super) fn replace(
+        &self,
+        bytes: &[u8],
+        covered: usize,
+        until: usize,
+        out: &mut Vec<u8>,
+    ) -> usize {
+        // Invariant: everything before `plain` is written, everything before `hidden` is written or replaced.
+        let mut hidden = covered;
+        let mut plain = covered;
+        let looked_at = until.min((bytes.len() + 1).saturating_sub(HEAD));
+        for at in 0..looked_at {
+            if !self.may_begin(bytes, at) {
+                continue;
+            }
+            let Some(length) = self.longest_at(&bytes[at..]) else {
+                continue;
+            };
+            if at >= hidden {
+                out.extend_from_slice(&bytes[plain..at]);
+                out.extend_from_slice(MASKED.as_bytes());
+            }
+            hidden = hidden.max(at + length);
+            plain = hidden;
+        }
+        if plain < until {
+            out.extend_from_slice(&bytes[plain..until]);
+        }
+        hidden.saturating_sub(until)
+    }
+
+    /// Returns the first position from which the rest of the bytes may be the beginning of a longer pattern.
+    pub(super) fn undecided(&self, bytes: &[u8]) -> usize {
+        let first = bytes.len().saturating_sub(self.longest.saturating_sub(1));
+        (first..bytes.len())
+            .find(|&at| {
+                (bytes.len() - at < HEAD || self.may_begin(bytes, at))
+                    && self.begins_longer(&bytes[at..])
+            })
+            .unwrap_or(bytes.len())
+    }
+
+    #[inline]
+    fn may_begin(&self, bytes: &[u8], at: usize) -> bool {
+        let slot = slot(head_at(bytes, at));
+        self.filter[slot / 64] & (1 << (slot % 64)) != 0
+    }
+
+    /// Returns the length of the longest pattern that `rest` begins with.
+    fn longest_at(&self, rest: &[u8]) -> Option<usize> {
+        let head = head_at(rest, 0);
+        let found = self
+            .heads
+            .binary_search_by_key(&head, |(head, _)| *head)
+            .ok()?;
+        let begin = self.heads[found].1;
+        let end = self
+            .heads
+            .get(found + 1)
+            .map_or(self.patterns.len(), |(_, index)| *index);
+        // A longer pattern sorts after the shorter ones that it begins with.
+        self.patterns[begin..end]
+            .iter()
+            .rev()
+            .find(|pattern| rest.starts_with(pattern))
+            .map(|pattern| pattern.len())
+    }
+
+    /// Returns whether some pattern begins with `rest` and goes on after it.
+    fn begins_longer(&self, rest: &[u8]) -> bool {
+        let after = self
+            .patterns
+            .partition_point(|pattern| pattern.as_slice() <= rest);
+        self.patterns
+            .get(after)
+            .is_some_and(|pattern| pattern.starts_with(rest))
+    }
+}
+
+#[inline]
+fn head_at(bytes: &[u8], at: usize) -> u32 {
+    let head: [u8; HEAD] = bytes[at..at + HEAD]
+        .try_into()
+        .expect("a head has four bytes");
+    u32::from_be_bytes(head)
+}
+
+#[inline]
+fn slot(head: u32) -> usize {
+    (head.wrapping_mul(0x9E37_79B1) >> (32 - BITS)) as usize
+}
