@@ -75,7 +75,11 @@ impl Sources {
         let text = self.source(span).map_or("", |source| source.text.as_str());
         let before = text.get(..span.start.min(text.len())).unwrap_or(text);
         let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().map_or(0, |rest| rest.chars().count()) + 1;
+        let column = before
+            .rsplit('\n')
+            .next()
+            .map_or(0, |rest| rest.chars().count())
+            + 1;
         (line, column)
     }
 }
@@ -174,11 +178,19 @@ impl Node {
 }
 
 /// Reads one file. What cannot be read or is not YAML becomes a diagnostic.
-pub fn read(path: &Path, shown: &Path, sources: &mut Sources, problems: &mut Diagnostics) -> Option<Node> {
+pub fn read(
+    path: &Path,
+    shown: &Path,
+    sources: &mut Sources,
+    problems: &mut Diagnostics,
+) -> Option<Node> {
     let text = match read_text(path) {
         Ok(text) => text,
         Err(why) => {
-            problems.push(Diagnostic::without_place(format!("cannot read {}: {why}", shown.display())));
+            problems.push(Diagnostic::without_place(format!(
+                "cannot read {}: {why}",
+                shown.display()
+            )));
             return None;
         }
     };
@@ -187,12 +199,17 @@ pub fn read(path: &Path, shown: &Path, sources: &mut Sources, problems: &mut Dia
 }
 
 fn read_text(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|error| error.to_string())?.len();
+    let size = std::fs::metadata(path)
+        .map_err(|error| error.to_string())?
+        .len();
     if size > LARGEST {
-        return Err(format!("it has {size} bytes; a file of more than {LARGEST} is surely not meant"));
+        return Err(format!(
+            "it has {size} bytes; a file of more than {LARGEST} is surely not meant"
+        ));
     }
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes).map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
+    String::from_utf8(bytes)
+        .map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
 }
 
 /// Parses the text of file number `file`.
@@ -214,15 +231,32 @@ pub fn parse(text: &str, file: u32, problems: &mut Diagnostics) -> Option<Node> 
             Some(node)
         }
         Err(error) => {
-            let start = error.location().map_or(0, |at| byte_of(text, at.line(), at.column()));
+            let start = error
+                .location()
+                .map_or(0, |at| byte_of(text, at.line(), at.column()));
             let message = error.without_snippet().to_string();
-            let message = message.split(" at line ").next().unwrap_or(&message).to_owned();
-            let message = message.split_once(": ").map_or(message.clone(), |(head, rest)| {
-                if head.starts_with("line ") || head == "error" { rest.to_owned() } else { message.clone() }
-            });
-            problems.push(
-                Diagnostic::at(Span { file, start, end: (start + 1).min(text.len()) }, format!("this is not valid YAML: {message}")),
-            );
+            let message = message
+                .split(" at line ")
+                .next()
+                .unwrap_or(&message)
+                .to_owned();
+            let message = message
+                .split_once(": ")
+                .map_or(message.clone(), |(head, rest)| {
+                    if head.starts_with("line ") || head == "error" {
+                        rest.to_owned()
+                    } else {
+                        message.clone()
+                    }
+                });
+            problems.push(Diagnostic::at(
+                Span {
+                    file,
+                    start,
+                    end: (start + 1).min(text.len()),
+                },
+                format!("this is not valid YAML: {message}"),
+            ));
             None
         }
     }
@@ -235,7 +269,8 @@ fn check_keys(node: &Node, problems: &mut Diagnostics) {
             for (key, value) in entries {
                 if let Some(first) = seen.insert(&key.text, key.span) {
                     problems.push(
-                        Diagnostic::at(key.span, format!("`{}` is given twice", key.text)).also(first, "first given here"),
+                        Diagnostic::at(key.span, format!("`{}` is given twice", key.text))
+                            .also(first, "first given here"),
                     );
                 }
                 check_keys(value, problems);
@@ -249,9 +284,17 @@ fn check_keys(node: &Node, problems: &mut Diagnostics) {
 fn byte_of(text: &str, line: u64, column: u64) -> usize {
     let line = usize::try_from(line).unwrap_or(1).max(1);
     let column = usize::try_from(column).unwrap_or(1).max(1);
-    let start: usize = text.split_inclusive('\n').take(line - 1).map(str::len).sum();
+    let start: usize = text
+        .split_inclusive('\n')
+        .take(line - 1)
+        .map(str::len)
+        .sum();
     let rest = text.get(start..).unwrap_or("").lines().next().unwrap_or("");
-    start + rest.char_indices().nth(column - 1).map_or(rest.len(), |(at, _)| at)
+    start
+        + rest
+            .char_indices()
+            .nth(column - 1)
+            .map_or(rest.len(), |(at, _)| at)
 }
 
 fn span_of(location: &serde_yaml::Location, text: &str) -> Span {
@@ -260,9 +303,16 @@ fn span_of(location: &serde_yaml::Location, text: &str) -> Span {
         .byte_offset()
         .and_then(|at| usize::try_from(at).ok())
         .unwrap_or_else(|| byte_of(text, location.line(), location.column()));
-    let length = span.byte_len().and_then(|length| usize::try_from(length).ok()).unwrap_or(1);
+    let length = span
+        .byte_len()
+        .and_then(|length| usize::try_from(length).ok())
+        .unwrap_or(1);
     let end = (start + length).min(text.len());
-    Span { file: 0, start: start.min(text.len()), end: end.max(start.min(text.len())) }
+    Span {
+        file: 0,
+        start: start.min(text.len()),
+        end: end.max(start.min(text.len())),
+    }
 }
 
 /// A value as the deserialiser gives it, before spans are turned into ranges of bytes.
@@ -280,9 +330,19 @@ impl Raw {
     fn into_node(self, span: Span) -> Node {
         let of = |location: &serde_yaml::Location| {
             let at = location.span();
-            let start = at.byte_offset().and_then(|at| usize::try_from(at).ok()).unwrap_or(0);
-            let length = at.byte_len().and_then(|length| usize::try_from(length).ok()).unwrap_or(1);
-            Span { file: 0, start, end: start + length }
+            let start = at
+                .byte_offset()
+                .and_then(|at| usize::try_from(at).ok())
+                .unwrap_or(0);
+            let length = at
+                .byte_len()
+                .and_then(|length| usize::try_from(length).ok())
+                .unwrap_or(1);
+            Span {
+                file: 0,
+                start,
+                end: start + length,
+            }
         };
         let shape = match self {
             Self::Null => Shape::Null,
@@ -303,7 +363,10 @@ impl Raw {
                 entries
                     .into_iter()
                     .map(|(key, value)| {
-                        let key = Key { span: of(&key.referenced), text: key.value };
+                        let key = Key {
+                            span: of(&key.referenced),
+                            text: key.value,
+                        };
                         let span = of(&value.referenced);
                         (key, value.value.into_node(span))
                     })

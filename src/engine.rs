@@ -6,7 +6,6 @@
 //! feeds back.
 
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,7 +18,9 @@ use crate::journal::{self, Durability, Journal};
 use crate::plan::{Plan, TaskIx};
 use crate::process::Cancel;
 use crate::run::event::{Note, RunResult};
-use crate::run::{AttemptEnd, Decision, Event, Failure, FailureKind, Illegal, Limits, OutputValue, Run, decide};
+use crate::run::{
+    AttemptEnd, Decision, Event, Failure, FailureKind, Illegal, Limits, OutputValue, Run, decide,
+};
 
 pub mod interrupt;
 
@@ -111,8 +112,21 @@ pub struct Engine<'a> {
 
 impl<'a> Engine<'a> {
     /// An engine for a plan, from where a run stands.
-    pub fn new(plan: &'a Plan, run: Run, journal: Journal<Event>, limits: Limits, observers: Vec<Box<dyn Observer + 'a>>) -> Self {
-        Self { plan, run, journal, observers, begun: Instant::now(), limits }
+    pub fn new(
+        plan: &'a Plan,
+        run: Run,
+        journal: Journal<Event>,
+        limits: Limits,
+        observers: Vec<Box<dyn Observer + 'a>>,
+    ) -> Self {
+        Self {
+            plan,
+            run,
+            journal,
+            observers,
+            begun: Instant::now(),
+            limits,
+        }
     }
 
     /// The run as it stands.
@@ -148,7 +162,11 @@ impl<'a> Engine<'a> {
     }
 
     /// Works until nothing is left to do, or somebody wishes to stop.
-    pub async fn work<E: Executor>(&mut self, executor: Arc<E>, wishes: &mut mpsc::UnboundedReceiver<Wish>) -> Result<RunResult, Error> {
+    pub async fn work<E: Executor>(
+        &mut self,
+        executor: Arc<E>,
+        wishes: &mut mpsc::UnboundedReceiver<Wish>,
+    ) -> Result<RunResult, Error> {
         let cancel = Cancel::new();
         let outcome = self.turn(executor, wishes, &cancel).await;
         if outcome.is_err() {
@@ -176,13 +194,32 @@ impl<'a> Engine<'a> {
             let mut finished = false;
             for decision in decide(self.plan, &self.run, now, self.limits) {
                 match decision {
-                    Decision::Start { task, attempt, in_doubt } => {
+                    Decision::Start {
+                        task,
+                        attempt,
+                        in_doubt,
+                    } => {
                         let key = self.plan.task(task).key.clone();
-                        self.emit(&Event::AttemptStarted { task: key, attempt, in_doubt })?;
-                        let order = Order { task, attempt, in_doubt, outputs: self.outputs_for(task), cancel: cancel.child() };
-                        let reporter = Reporter { task, facts: facts.clone(), notes: notes.clone() };
+                        self.emit(&Event::AttemptStarted {
+                            task: key,
+                            attempt,
+                            in_doubt,
+                        })?;
+                        let order = Order {
+                            task,
+                            attempt,
+                            in_doubt,
+                            outputs: self.outputs_for(task),
+                            cancel: cancel.child(),
+                        };
+                        let reporter = Reporter {
+                            task,
+                            facts: facts.clone(),
+                            notes: notes.clone(),
+                        };
                         let executor = Arc::clone(&executor);
-                        let handle = attempts.spawn(async move { executor.execute(order, reporter).await });
+                        let handle =
+                            attempts.spawn(async move { executor.execute(order, reporter).await });
                         whose.insert(handle.id(), (task, attempt, Instant::now()));
                     }
                     Decision::Skip { task, reason } => {
@@ -262,16 +299,24 @@ impl<'a> Engine<'a> {
                 signal
             }
         };
-        self.emit(&Event::Interrupted { signal: signal.to_owned() })
+        self.emit(&Event::Interrupted {
+            signal: signal.to_owned(),
+        })
     }
 
-    fn outputs_for(&self, ix: TaskIx) -> BTreeMap<String, Vec<(String, BTreeMap<String, OutputValue>)>> {
+    fn outputs_for(
+        &self,
+        ix: TaskIx,
+    ) -> BTreeMap<String, Vec<(String, BTreeMap<String, OutputValue>)>> {
         self.plan
             .task(ix)
             .sources
             .iter()
             .map(|(step, from)| {
-                let given = from.iter().map(|&ix| (self.plan.task(ix).item.text(), self.run.outputs(ix).clone())).collect();
+                let given = from
+                    .iter()
+                    .map(|&ix| (self.plan.task(ix).item.text(), self.run.outputs(ix).clone()))
+                    .collect();
                 (step.clone(), given)
             })
             .collect()

@@ -74,7 +74,10 @@ impl Node {
         let mut out = self.facts.clone();
         out.insert("name".into(), self.name.clone().into());
         out.insert("cluster".into(), self.cluster.clone().into());
-        out.insert("key".into(), format!("{}/{}", self.cluster, self.name).into());
+        out.insert(
+            "key".into(),
+            format!("{}/{}", self.cluster, self.name).into(),
+        );
         out.into()
     }
 }
@@ -132,7 +135,11 @@ impl Inventory {
     pub fn scope(&self) -> Scope {
         let mut scope = Scope::default();
         scope.set("site", template::value(&self.site));
-        let clusters: IndexMap<&str, Json> = self.clusters.iter().map(|cluster| (cluster.name.as_str(), cluster.json())).collect();
+        let clusters: IndexMap<&str, Json> = self
+            .clusters
+            .iter()
+            .map(|cluster| (cluster.name.as_str(), cluster.json()))
+            .collect();
         scope.set("clusters", template::value(&clusters));
         scope
     }
@@ -146,24 +153,39 @@ impl Inventory {
         let lints = fields.list("lints", problems);
         fields.close(problems);
 
-        let kinds = declared.map(|node| read_fields(node, problems)).unwrap_or_default();
+        let kinds = declared
+            .map(|node| read_fields(node, problems))
+            .unwrap_or_default();
         let site = match site {
             Some(node) => kinds.site.check(node, "site", root, problems),
             None => Json::Object(serde_json::Map::new()),
         };
-        let mut inventory = Self { site, clusters: Vec::new(), lints: Vec::new() };
+        let mut inventory = Self {
+            site,
+            clusters: Vec::new(),
+            lints: Vec::new(),
+        };
         for (key, node) in clusters {
             if let Some(cluster) = read_cluster(root, key, node, &kinds, problems) {
                 inventory.clusters.push(cluster);
             }
         }
         let mut seen: IndexMap<&str, &str> = IndexMap::new();
-        for (name, cluster) in inventory.nodes().map(|node| (node.name.as_str(), node.cluster.as_str())) {
+        for (name, cluster) in inventory
+            .nodes()
+            .map(|node| (node.name.as_str(), node.cluster.as_str()))
+        {
             if let Some(other) = seen.insert(name, cluster) {
-                problems.push(Diagnostic::at(document.span, format!("the node name `{name}` stands in {other} and in {cluster}")));
+                problems.push(Diagnostic::at(
+                    document.span,
+                    format!("the node name `{name}` stands in {other} and in {cluster}"),
+                ));
             }
         }
-        inventory.lints = lints.into_iter().filter_map(|node| read_lint(node, problems)).collect();
+        inventory.lints = lints
+            .into_iter()
+            .filter_map(|node| read_lint(node, problems))
+            .collect();
         Some(inventory)
     }
 
@@ -177,20 +199,35 @@ impl Inventory {
             }
             let scopes: Vec<Scope> = match lint.each {
                 None => vec![base.clone()],
-                Some(Axis::Clusters) => self.clusters.iter().map(|cluster| base.with("cluster", cluster.value())).collect(),
+                Some(Axis::Clusters) => self
+                    .clusters
+                    .iter()
+                    .map(|cluster| base.with("cluster", cluster.value()))
+                    .collect(),
                 Some(Axis::Nodes) => self
                     .clusters
                     .iter()
                     .flat_map(|cluster| cluster.nodes.iter().map(move |node| (cluster, node)))
-                    .map(|(cluster, node)| base.with("cluster", cluster.value()).with("node", node.value()))
+                    .map(|(cluster, node)| {
+                        base.with("cluster", cluster.value())
+                            .with("node", node.value())
+                    })
                     .collect(),
             };
             for scope in scopes {
-                let say = templates.text(&lint.say, &scope).unwrap_or_else(|_| lint.say.source.clone());
+                let say = templates
+                    .text(&lint.say, &scope)
+                    .unwrap_or_else(|_| lint.say.source.clone());
                 match templates.holds(&lint.that, &scope) {
                     Ok(true) => {}
-                    Ok(false) => problems.push(Diagnostic::at(lint.that.span, format!("the inventory does not hold: {say}"))),
-                    Err(error) => problems.push(Diagnostic::at(lint.that.span, format!("this lint cannot be asked: {error}"))),
+                    Ok(false) => problems.push(Diagnostic::at(
+                        lint.that.span,
+                        format!("the inventory does not hold: {say}"),
+                    )),
+                    Err(error) => problems.push(Diagnostic::at(
+                        lint.that.span,
+                        format!("this lint cannot be asked: {error}"),
+                    )),
                 }
             }
         }
@@ -205,17 +242,30 @@ struct Kinds {
 
 impl Default for Kinds {
     fn default() -> Self {
-        Self { site: Kind::Any, cluster: Vec::new(), node: Vec::new() }
+        Self {
+            site: Kind::Any,
+            cluster: Vec::new(),
+            node: Vec::new(),
+        }
     }
 }
 
 fn read_fields(node: &Written, problems: &mut Diagnostics) -> Kinds {
     let mut kinds = Kinds::default();
-    let Some(mut fields) = Fields::open(node, "`fields`", problems) else { return kinds };
-    let record = |node: &Written, problems: &mut Diagnostics| match Field::read("", node, problems) {
-        Some(Field { kind: Kind::Record(fields), .. }) => fields,
+    let Some(mut fields) = Fields::open(node, "`fields`", problems) else {
+        return kinds;
+    };
+    let record = |node: &Written, problems: &mut Diagnostics| match Field::read("", node, problems)
+    {
+        Some(Field {
+            kind: Kind::Record(fields),
+            ..
+        }) => fields,
         Some(_) => {
-            problems.push(Diagnostic::at(node.span, "a mapping of names to types is expected here"));
+            problems.push(Diagnostic::at(
+                node.span,
+                "a mapping of names to types is expected here",
+            ));
             Vec::new()
         }
         None => Vec::new(),
@@ -233,22 +283,53 @@ fn read_fields(node: &Written, problems: &mut Diagnostics) -> Kinds {
     kinds
 }
 
-fn read_cluster(root: &Path, key: &Key, node: &Written, kinds: &Kinds, problems: &mut Diagnostics) -> Option<Cluster> {
+fn read_cluster(
+    root: &Path,
+    key: &Key,
+    node: &Written,
+    kinds: &Kinds,
+    problems: &mut Diagnostics,
+) -> Option<Cluster> {
     check_name(&key.text, key.span, "cluster", problems);
     let Shape::Map(entries) = &node.shape else {
-        problems.push(Diagnostic::at(node.span, format!("a cluster is a mapping, but this is {}", node.shape.noun())));
+        problems.push(Diagnostic::at(
+            node.span,
+            format!("a cluster is a mapping, but this is {}", node.shape.noun()),
+        ));
         return None;
     };
-    let rest: Vec<_> = entries.iter().filter(|(key, _)| key.text != "nodes").cloned().collect();
-    let facts = Written { shape: Shape::Map(rest), span: node.span };
+    let rest: Vec<_> = entries
+        .iter()
+        .filter(|(key, _)| key.text != "nodes")
+        .cloned()
+        .collect();
+    let facts = Written {
+        shape: Shape::Map(rest),
+        span: node.span,
+    };
     let facts = Kind::Record(kinds.cluster.clone()).check(&facts, &key.text, root, problems);
-    let mut cluster = Cluster { name: key.text.clone(), facts: facts.as_object().cloned().unwrap_or_default(), nodes: Vec::new() };
-    match entries.iter().find(|(key, _)| key.text == "nodes").map(|(_, node)| node) {
-        None => problems.push(Diagnostic::at(key.span, format!("the cluster `{}` needs `nodes`", key.text))),
-        Some(Written { shape: Shape::Map(nodes), .. }) => {
+    let mut cluster = Cluster {
+        name: key.text.clone(),
+        facts: facts.as_object().cloned().unwrap_or_default(),
+        nodes: Vec::new(),
+    };
+    match entries
+        .iter()
+        .find(|(key, _)| key.text == "nodes")
+        .map(|(_, node)| node)
+    {
+        None => problems.push(Diagnostic::at(
+            key.span,
+            format!("the cluster `{}` needs `nodes`", key.text),
+        )),
+        Some(Written {
+            shape: Shape::Map(nodes),
+            ..
+        }) => {
             for (name, written) in nodes {
                 check_name(&name.text, name.span, "node", problems);
-                let facts = Kind::Record(kinds.node.clone()).check(written, &name.text, root, problems);
+                let facts =
+                    Kind::Record(kinds.node.clone()).check(written, &name.text, root, problems);
                 cluster.nodes.push(Node {
                     name: name.text.clone(),
                     cluster: key.text.clone(),
@@ -256,25 +337,48 @@ fn read_cluster(root: &Path, key: &Key, node: &Written, kinds: &Kinds, problems:
                 });
             }
         }
-        Some(other) => problems.push(
-            Diagnostic::at(other.span, format!("`nodes` is a mapping of names to nodes, but this is {}", other.shape.noun())),
-        ),
+        Some(other) => problems.push(Diagnostic::at(
+            other.span,
+            format!(
+                "`nodes` is a mapping of names to nodes, but this is {}",
+                other.shape.noun()
+            ),
+        )),
     }
     resolve_nodes(&mut cluster, entries, &kinds.cluster, problems);
     Some(cluster)
 }
 
 /// Puts nodes in the place of their names where a field of the cluster is of type `Node`.
-fn resolve_nodes(cluster: &mut Cluster, entries: &[(Key, Written)], fields: &[Field], problems: &mut Diagnostics) {
+fn resolve_nodes(
+    cluster: &mut Cluster,
+    entries: &[(Key, Written)],
+    fields: &[Field],
+    problems: &mut Diagnostics,
+) {
     for field in fields {
-        let Some((_, written)) = entries.iter().find(|(key, _)| key.text == field.name) else { continue };
-        let find = |name: &str| cluster.nodes.iter().find(|node| node.name == name).map(Node::json);
-        let names: Vec<&str> = cluster.nodes.iter().map(|node| node.name.as_str()).collect();
+        let Some((_, written)) = entries.iter().find(|(key, _)| key.text == field.name) else {
+            continue;
+        };
+        let find = |name: &str| {
+            cluster
+                .nodes
+                .iter()
+                .find(|node| node.name == name)
+                .map(Node::json)
+        };
+        let names: Vec<&str> = cluster
+            .nodes
+            .iter()
+            .map(|node| node.name.as_str())
+            .collect();
         let resolved = match (&field.kind, &written.shape) {
             (Kind::Node, Shape::Text(name)) => find(name),
-            (Kind::List(inner), Shape::List(values)) if **inner == Kind::Node => {
-                values.iter().map(|value| value.text().and_then(find)).collect::<Option<Vec<_>>>().map(Json::from)
-            }
+            (Kind::List(inner), Shape::List(values)) if **inner == Kind::Node => values
+                .iter()
+                .map(|value| value.text().and_then(find))
+                .collect::<Option<Vec<_>>>()
+                .map(Json::from),
             _ => continue,
         };
         match resolved {
@@ -282,8 +386,11 @@ fn resolve_nodes(cluster: &mut Cluster, entries: &[(Key, Written)], fields: &[Fi
                 cluster.facts.insert(field.name.clone(), json);
             }
             None => problems.push(
-                Diagnostic::at(written.span, format!("the cluster `{}` has no such node", cluster.name))
-                    .help(format!("its nodes are: {}", names.join(", "))),
+                Diagnostic::at(
+                    written.span,
+                    format!("the cluster `{}` has no such node", cluster.name),
+                )
+                .help(format!("its nodes are: {}", names.join(", "))),
             ),
         }
     }
@@ -293,23 +400,40 @@ fn read_lint(node: &Written, problems: &mut Diagnostics) -> Option<Lint> {
     let mut fields = Fields::open(node, "a lint", problems)?;
     let that = fields.need_text("that", problems);
     let say = fields.need_text("say", problems);
-    let each = fields.text("for_each", problems).and_then(|(word, span)| match word.as_str() {
-        "clusters" => Some(Axis::Clusters),
-        "nodes" => Some(Axis::Nodes),
-        _ => {
-            problems.push(Diagnostic::at(span, "`for_each` of a lint is `clusters` or `nodes`"));
-            None
-        }
-    });
+    let each = fields
+        .text("for_each", problems)
+        .and_then(|(word, span)| match word.as_str() {
+            "clusters" => Some(Axis::Clusters),
+            "nodes" => Some(Axis::Nodes),
+            _ => {
+                problems.push(Diagnostic::at(
+                    span,
+                    "`for_each` of a lint is `clusters` or `nodes`",
+                ));
+                None
+            }
+        });
     fields.close(problems);
     let ((that, that_span), (say, say_span)) = (that?, say?);
-    Some(Lint { that: Expr { source: that, span: that_span }, say: Template { source: say, span: say_span }, each })
+    Some(Lint {
+        that: Expr {
+            source: that,
+            span: that_span,
+        },
+        say: Template {
+            source: say,
+            span: say_span,
+        },
+        each,
+    })
 }
 
 fn check_name(name: &str, span: Span, what: &str, problems: &mut Diagnostics) {
     let fine = !name.is_empty()
         && name.len() <= 63
-        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')
+        && name
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '.')
         && name.starts_with(|c: char| c.is_ascii_lowercase() || c.is_ascii_digit());
     if !fine {
         problems.push(

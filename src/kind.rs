@@ -79,48 +79,85 @@ const WORDS: [(&str, Kind); 14] = [
 impl Field {
     /// Reads a declaration such as `ip`, `text?`, `[cidr]`, `{ one_of: [a, b], default: a }` or a record.
     pub fn read(name: &str, node: &Node, problems: &mut Diagnostics) -> Option<Self> {
-        let field = |kind| Self { name: name.to_owned(), kind, optional: false, default: None };
+        let field = |kind| Self {
+            name: name.to_owned(),
+            kind,
+            optional: false,
+            default: None,
+        };
         match &node.shape {
             Shape::Text(word) => {
-                let (bare, optional) = word.strip_suffix('?').map_or((word.as_str(), false), |bare| (bare, true));
+                let (bare, optional) = word
+                    .strip_suffix('?')
+                    .map_or((word.as_str(), false), |bare| (bare, true));
                 let Some((_, kind)) = WORDS.iter().find(|(known, _)| *known == bare) else {
                     problems.push(
                         Diagnostic::at(node.span, format!("there is no type `{bare}`"))
-                            .help(format!("the types are: {}, [TYPE], {{ one_of: [...] }} or a record", WORDS.map(|(word, _)| word).join(", ")))
+                            .help(format!(
+                                "the types are: {}, [TYPE], {{ one_of: [...] }} or a record",
+                                WORDS.map(|(word, _)| word).join(", ")
+                            ))
                             .suggest(bare, WORDS.iter().map(|(word, _)| *word)),
                     );
                     return None;
                 };
-                Some(Self { optional, ..field(kind.clone()) })
+                Some(Self {
+                    optional,
+                    ..field(kind.clone())
+                })
             }
             Shape::List(values) => match values.as_slice() {
-                [one] => Self::read(name, one, problems).map(|inner| field(Kind::List(Box::new(inner.kind)))),
+                [one] => Self::read(name, one, problems)
+                    .map(|inner| field(Kind::List(Box::new(inner.kind)))),
                 _ => {
-                    problems.push(Diagnostic::at(node.span, "the type of a list has exactly one element, the type of its elements"));
+                    problems.push(Diagnostic::at(
+                        node.span,
+                        "the type of a list has exactly one element, the type of its elements",
+                    ));
                     None
                 }
             },
             Shape::Map(entries) => {
-                let get = |wanted: &str| entries.iter().find(|(key, _)| key.text == wanted).map(|(_, node)| node);
+                let get = |wanted: &str| {
+                    entries
+                        .iter()
+                        .find(|(key, _)| key.text == wanted)
+                        .map(|(_, node)| node)
+                };
                 if let Some(words) = get("one_of") {
                     let words = match &words.shape {
-                        Shape::List(words) => words.iter().filter_map(|word| word.text().map(str::to_owned)).collect(),
+                        Shape::List(words) => words
+                            .iter()
+                            .filter_map(|word| word.text().map(str::to_owned))
+                            .collect(),
                         _ => Vec::new(),
                     };
                     if words.is_empty() {
                         problems.push(Diagnostic::at(node.span, "`one_of` is a list of words"));
                     }
-                    return Some(Self { default: get("default").map(Node::to_json), ..field(Kind::OneOf(words)) });
+                    return Some(Self {
+                        default: get("default").map(Node::to_json),
+                        ..field(Kind::OneOf(words))
+                    });
                 }
                 if let Some(kind) = get("type") {
                     let inner = Self::read(name, kind, problems)?;
-                    return Some(Self { default: get("default").map(Node::to_json), ..inner });
+                    return Some(Self {
+                        default: get("default").map(Node::to_json),
+                        ..inner
+                    });
                 }
-                let fields = entries.iter().filter_map(|(key, node)| Self::read(&key.text, node, problems)).collect();
+                let fields = entries
+                    .iter()
+                    .filter_map(|(key, node)| Self::read(&key.text, node, problems))
+                    .collect();
                 Some(field(Kind::Record(fields)))
             }
             Shape::Null | Shape::Bool(_) | Shape::Int(_) | Shape::Float(_) => {
-                problems.push(Diagnostic::at(node.span, format!("a type is expected, but this is {}", node.shape.noun())));
+                problems.push(Diagnostic::at(
+                    node.span,
+                    format!("a type is expected, but this is {}", node.shape.noun()),
+                ));
                 None
             }
         }
@@ -160,18 +197,30 @@ impl Kind {
             Self::Int => value.is_i64() || value.is_u64(),
             Self::Bool => value.is_boolean(),
             Self::Ip => text.is_some_and(|text| text.parse::<IpAddr>().is_ok()),
-            Self::Cidr => text.is_some_and(|text| text.parse::<ipnet::IpNet>().is_ok_and(|net| net.trunc() == net)),
+            Self::Cidr => text.is_some_and(|text| {
+                text.parse::<ipnet::IpNet>()
+                    .is_ok_and(|net| net.trunc() == net)
+            }),
             Self::Host => text.is_some_and(is_host),
             Self::Url => text.is_some_and(|text| {
                 text.split_once("://").is_some_and(|(scheme, rest)| {
-                    !scheme.is_empty() && !rest.is_empty() && scheme.chars().all(|c| c.is_ascii_alphanumeric())
+                    !scheme.is_empty()
+                        && !rest.is_empty()
+                        && scheme.chars().all(|c| c.is_ascii_alphanumeric())
                 })
             }),
             Self::Mac => text.is_some_and(is_mac),
             Self::Version => text.is_some_and(is_version),
-            Self::Duration => text.is_some_and(|text| text.parse::<jiff::SignedDuration>().is_ok_and(|time| !time.is_negative())),
-            Self::Path => text.is_some_and(|text| crate::template::below(root, text).is_ok_and(|path| path.exists())),
-            Self::List(inner) => value.as_array().is_some_and(|values| values.iter().all(|value| inner.accepts(value, root))),
+            Self::Duration => text.is_some_and(|text| {
+                text.parse::<jiff::SignedDuration>()
+                    .is_ok_and(|time| !time.is_negative())
+            }),
+            Self::Path => text.is_some_and(|text| {
+                crate::template::below(root, text).is_ok_and(|path| path.exists())
+            }),
+            Self::List(inner) => value
+                .as_array()
+                .is_some_and(|values| values.iter().all(|value| inner.accepts(value, root))),
             Self::OneOf(words) => text.is_some_and(|text| words.iter().any(|word| word == text)),
             Self::Record(_) => value.is_object(),
         }
@@ -188,10 +237,16 @@ impl Kind {
                             out.insert(field.name.clone(), Json::Null);
                         }
                         Some((_, node)) => {
-                            out.insert(field.name.clone(), field.kind.check(node, &field.name, root, problems));
+                            out.insert(
+                                field.name.clone(),
+                                field.kind.check(node, &field.name, root, problems),
+                            );
                         }
                         None if field.optional || field.default.is_some() => {
-                            out.insert(field.name.clone(), field.default.clone().unwrap_or(Json::Null));
+                            out.insert(
+                                field.name.clone(),
+                                field.default.clone().unwrap_or(Json::Null),
+                            );
                         }
                         None => {
                             let span = entries.first().map_or(node.span, |(key, _)| key.span);
@@ -205,29 +260,42 @@ impl Kind {
                 for (key, _) in entries {
                     if !fields.iter().any(|field| field.name == key.text) {
                         problems.push(
-                            Diagnostic::at(key.span, format!("`{name}` has no field `{}`", key.text))
-                                .help("declare it under `fields`")
-                                .suggest(&key.text, fields.iter().map(|field| field.name.as_str())),
+                            Diagnostic::at(
+                                key.span,
+                                format!("`{name}` has no field `{}`", key.text),
+                            )
+                            .help("declare it under `fields`")
+                            .suggest(&key.text, fields.iter().map(|field| field.name.as_str())),
                         );
                     }
                 }
                 out.into()
             }
-            (Self::List(inner), Shape::List(values)) => {
-                values.iter().map(|value| inner.check(value, name, root, problems)).collect()
-            }
+            (Self::List(inner), Shape::List(values)) => values
+                .iter()
+                .map(|value| inner.check(value, name, root, problems))
+                .collect(),
             _ => {
                 let json = node.to_json();
-                let whole = !matches!(self, Self::Record(_) | Self::List(_)) && self.accepts(&json, root);
+                let whole =
+                    !matches!(self, Self::Record(_) | Self::List(_)) && self.accepts(&json, root);
                 if !whole {
                     let found = match &node.shape {
                         Shape::Text(text) => format!("`{text}` is not"),
                         shape => format!("this is {}", shape.noun()),
                     };
-                    let diagnostic = Diagnostic::at(node.span, format!("`{name}` is {}, but {found}", self.noun()));
+                    let diagnostic = Diagnostic::at(
+                        node.span,
+                        format!("`{name}` is {}, but {found}", self.noun()),
+                    );
                     problems.push(match (self, &node.shape) {
-                        (Self::Text | Self::Version, Shape::Int(_) | Shape::Float(_) | Shape::Bool(_)) => diagnostic.help("put it in quotes"),
-                        (Self::OneOf(words), Shape::Text(text)) => diagnostic.suggest(text, words.iter().map(String::as_str)),
+                        (
+                            Self::Text | Self::Version,
+                            Shape::Int(_) | Shape::Float(_) | Shape::Bool(_),
+                        ) => diagnostic.help("put it in quotes"),
+                        (Self::OneOf(words), Shape::Text(text)) => {
+                            diagnostic.suggest(text, words.iter().map(String::as_str))
+                        }
                         (Self::Cidr, Shape::Text(text)) => match text.parse::<ipnet::IpNet>() {
                             Ok(net) => diagnostic.help(format!("the network is {}", net.trunc())),
                             Err(_) => diagnostic,
@@ -254,16 +322,29 @@ fn is_host(text: &str) -> bool {
 }
 
 fn is_mac(text: &str) -> bool {
-    let parts: Vec<&str> = text.trim_end_matches('*').trim_end_matches(':').split(':').collect();
+    let parts: Vec<&str> = text
+        .trim_end_matches('*')
+        .trim_end_matches(':')
+        .split(':')
+        .collect();
     (1..=6).contains(&parts.len())
-        && parts.iter().all(|part| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit()))
+        && parts
+            .iter()
+            .all(|part| part.len() == 2 && part.chars().all(|c| c.is_ascii_hexdigit()))
         && (parts.len() == 6 || text.ends_with(':') || text.ends_with('*'))
 }
 
 fn is_version(text: &str) -> bool {
-    let numbers = text.trim_start_matches('v').split(['-', '+']).next().unwrap_or("");
+    let numbers = text
+        .trim_start_matches('v')
+        .split(['-', '+'])
+        .next()
+        .unwrap_or("");
     let parts: Vec<&str> = numbers.split('.').collect();
-    (2..=3).contains(&parts.len()) && parts.iter().all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit()))
+    (2..=3).contains(&parts.len())
+        && parts
+            .iter()
+            .all(|part| !part.is_empty() && part.chars().all(|c| c.is_ascii_digit()))
 }
 
 #[cfg(test)]

@@ -43,7 +43,11 @@ pub struct TaskKey(String);
 impl TaskKey {
     /// Makes a key of its parts; `item` is empty for a step without iteration.
     pub fn new(story: &str, step: &str, item: &str) -> Self {
-        if item.is_empty() { Self(format!("{story}/{step}")) } else { Self(format!("{story}/{step}[{item}]")) }
+        if item.is_empty() {
+            Self(format!("{story}/{step}"))
+        } else {
+            Self(format!("{story}/{step}[{item}]"))
+        }
     }
 
     /// The key as text.
@@ -71,12 +75,21 @@ pub struct Item(pub(crate) Vec<(String, String)>);
 impl Item {
     /// The values, joined: what stands in brackets in a key.
     pub fn text(&self) -> String {
-        self.0.iter().map(|(_, value)| value.as_str()).collect::<Vec<_>>().join("/")
+        self.0
+            .iter()
+            .map(|(_, value)| value.as_str())
+            .collect::<Vec<_>>()
+            .join("/")
     }
 
     /// Whether two items agree on every axis that both have: how `needs` joins.
     pub fn agrees(&self, other: &Self) -> bool {
-        self.0.iter().all(|(axis, value)| other.0.iter().all(|(theirs, their)| theirs != axis || their == value))
+        self.0.iter().all(|(axis, value)| {
+            other
+                .0
+                .iter()
+                .all(|(theirs, their)| theirs != axis || their == value)
+        })
     }
 }
 
@@ -180,12 +193,18 @@ impl Plan {
 
     /// All tasks with their places.
     pub fn tasks(&self) -> impl Iterator<Item = (TaskIx, &Task)> {
-        self.tasks.iter().enumerate().map(|(at, task)| (TaskIx(at), task))
+        self.tasks
+            .iter()
+            .enumerate()
+            .map(|(at, task)| (TaskIx(at), task))
     }
 
     /// A task by its name.
     pub fn find(&self, key: &TaskKey) -> Option<TaskIx> {
-        self.tasks.iter().position(|task| task.key == *key).map(TaskIx)
+        self.tasks
+            .iter()
+            .position(|task| task.key == *key)
+            .map(TaskIx)
     }
 
     /// A fingerprint of the whole plan.

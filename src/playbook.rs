@@ -149,7 +149,9 @@ pub struct Body {
 }
 
 /// A claim about what a repetition of a step would do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum Effect {
     /// Changes nothing.
@@ -542,9 +544,20 @@ impl Playbook {
         }
         let mut all: Vec<(&[Template], Span)> = Vec::new();
         for story in self.stories.values() {
-            all.extend(story.steps.iter().flat_map(|step| step.body.stages()).filter_map(of));
+            all.extend(
+                story
+                    .steps
+                    .iter()
+                    .flat_map(|step| step.body.stages())
+                    .filter_map(of),
+            );
         }
-        all.extend(self.tasks.values().flat_map(|task| task.body.stages()).filter_map(of));
+        all.extend(
+            self.tasks
+                .values()
+                .flat_map(|task| task.body.stages())
+                .filter_map(of),
+        );
         for probe in self.probes.values() {
             for ask in &probe.asks {
                 if let How::Pipe(stages) = &ask.how {
@@ -554,15 +567,29 @@ impl Playbook {
         }
         for render in self.renders.values() {
             all.extend(render.stages.iter().filter_map(of));
-            all.extend(render.check.first().map(|first| (render.check.as_slice(), first.span)));
+            all.extend(
+                render
+                    .check
+                    .first()
+                    .map(|first| (render.check.as_slice(), first.span)),
+            );
         }
         for tool in self.tools.values() {
             let version = tool.version.iter().map(|version| version.run.as_slice());
             let pause = tool.pause.iter().map(|pause| pause.until.as_slice());
-            all.extend(version.chain(pause).filter_map(|argv| argv.first().map(|first| (argv, first.span))));
+            all.extend(
+                version
+                    .chain(pause)
+                    .filter_map(|argv| argv.first().map(|first| (argv, first.span))),
+            );
         }
         for provider in self.providers.values() {
-            all.extend(provider.item.first().map(|first| (provider.item.as_slice(), first.span)));
+            all.extend(
+                provider
+                    .item
+                    .first()
+                    .map(|first| (provider.item.as_slice(), first.span)),
+            );
         }
         all.sort_by_key(|(argv, span)| (*span, argv.len()));
         all.dedup_by(|a, b| a.1 == b.1 && a.0 == b.0);

@@ -39,19 +39,31 @@ impl Project {
     pub fn load(root: &Path) -> Result<Self, Box<Broken>> {
         let mut sources = Sources::default();
         let mut problems = Diagnostics::default();
-        let playbook = playbook::read::read(root, Path::new(PLAYBOOKS), &mut sources, &mut problems);
+        let playbook =
+            playbook::read::read(root, Path::new(PLAYBOOKS), &mut sources, &mut problems);
         let inventory = read_inventory(root, &playbook, &mut sources, &mut problems);
         let templates = Templates::new(root, playbook.commands_by_tool());
         inventory.lint(&templates, &mut problems);
         if problems.is_empty() {
-            Ok(Self { root: root.to_path_buf(), sources, playbook, inventory, templates })
+            Ok(Self {
+                root: root.to_path_buf(),
+                sources,
+                playbook,
+                inventory,
+                templates,
+            })
         } else {
             Err(Box::new(Broken { sources, problems }))
         }
     }
 }
 
-fn read_inventory(root: &Path, playbook: &Playbook, sources: &mut Sources, problems: &mut Diagnostics) -> Inventory {
+fn read_inventory(
+    root: &Path,
+    playbook: &Playbook,
+    sources: &mut Sources,
+    problems: &mut Diagnostics,
+) -> Inventory {
     let (name, span) = match &playbook.inventory {
         Some((name, span)) => (name.as_str(), Some(*span)),
         None => ("inventory.yaml", None),
@@ -59,13 +71,19 @@ fn read_inventory(root: &Path, playbook: &Playbook, sources: &mut Sources, probl
     let path = match crate::template::below(root, name) {
         Ok(path) => path,
         Err(_) => {
-            problems.push(Diagnostic::at(span.unwrap_or_default(), format!("the inventory `{name}` is not below the project's folder")));
+            problems.push(Diagnostic::at(
+                span.unwrap_or_default(),
+                format!("the inventory `{name}` is not below the project's folder"),
+            ));
             return Inventory::default();
         }
     };
     if !path.exists() {
         if let Some(span) = span {
-            problems.push(Diagnostic::at(span, format!("there is no inventory {name}")).help("the path is relative to the project's folder"));
+            problems.push(
+                Diagnostic::at(span, format!("there is no inventory {name}"))
+                    .help("the path is relative to the project's folder"),
+            );
         }
         return Inventory::default();
     }

@@ -94,7 +94,10 @@ impl Run {
             attempts: vec![0; count],
             outputs: vec![BTreeMap::new(); count],
             spent: vec![Duration::ZERO; count],
-            index: plan.tasks().map(|(ix, task)| (task.key.clone(), ix)).collect(),
+            index: plan
+                .tasks()
+                .map(|(ix, task)| (task.key.clone(), ix))
+                .collect(),
             running: BTreeSet::new(),
             first_open: 0,
             cancelled: false,
@@ -112,7 +115,10 @@ impl Run {
     pub fn outcome(&self, ix: TaskIx) -> Option<&Outcome> {
         match &self.states[ix.index()] {
             TaskState::Settled(outcome) => Some(outcome),
-            TaskState::Pending | TaskState::Running { .. } | TaskState::InDoubt { .. } | TaskState::Backoff { .. } => None,
+            TaskState::Pending
+            | TaskState::Running { .. }
+            | TaskState::InDoubt { .. }
+            | TaskState::Backoff { .. } => None,
         }
     }
 
@@ -158,7 +164,9 @@ impl Run {
 
     /// Whether every task is settled in a way that satisfies.
     pub fn is_done(&self) -> bool {
-        self.states.iter().all(|state| matches!(state, TaskState::Settled(outcome) if outcome.satisfies()))
+        self.states
+            .iter()
+            .all(|state| matches!(state, TaskState::Settled(outcome) if outcome.satisfies()))
     }
 
     /// Where in the plan a key is.
@@ -169,7 +177,12 @@ impl Run {
     /// Takes in what has happened. `now` is the time at which it did, in the clock of this process.
     pub fn apply(&mut self, plan: &Plan, event: &Event, now: Elapsed) -> Result<(), Illegal> {
         match event {
-            Event::RunStarted { .. } | Event::ProcessStarted { .. } | Event::Paused { .. } | Event::Continued { .. } | Event::Confirmed { .. } | Event::SurvivorEnded { .. } => {}
+            Event::RunStarted { .. }
+            | Event::ProcessStarted { .. }
+            | Event::Paused { .. }
+            | Event::Continued { .. }
+            | Event::Confirmed { .. }
+            | Event::SurvivorEnded { .. } => {}
             Event::RunResumed { .. } => self.resume(),
             Event::RunEnded { .. } => self.ended = true,
             Event::Interrupted { .. } => self.cancelled = true,
@@ -177,17 +190,33 @@ impl Run {
                 let at = self.locate(task)?;
                 match &self.states[at] {
                     TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. } => {}
-                    TaskState::Running { .. } | TaskState::Settled(_) => return Err(self.illegal(task, at, "an attempt")),
+                    TaskState::Running { .. } | TaskState::Settled(_) => {
+                        return Err(self.illegal(task, at, "an attempt"));
+                    }
                 }
                 self.first_attempt[at].get_or_insert(now);
                 self.attempts[at] = *attempt;
-                self.states[at] = TaskState::Running { attempt: *attempt, since: now };
+                self.states[at] = TaskState::Running {
+                    attempt: *attempt,
+                    since: now,
+                };
             }
-            Event::AttemptEnded { task, attempt, end, elapsed_ms } => {
+            Event::AttemptEnded {
+                task,
+                attempt,
+                end,
+                elapsed_ms,
+            } => {
                 let at = self.locate(task)?;
                 match &self.states[at] {
-                    TaskState::Running { attempt: running, .. } if running == attempt => {}
-                    TaskState::Running { .. } | TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. } | TaskState::Settled(_) => {
+                    TaskState::Running {
+                        attempt: running, ..
+                    } if running == attempt => {}
+                    TaskState::Running { .. }
+                    | TaskState::Pending
+                    | TaskState::InDoubt { .. }
+                    | TaskState::Backoff { .. }
+                    | TaskState::Settled(_) => {
                         return Err(self.illegal(task, at, "the end of an attempt"));
                     }
                 }
@@ -198,7 +227,9 @@ impl Run {
                 let at = self.locate(task)?;
                 match &self.states[at] {
                     TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. } => {}
-                    TaskState::Running { .. } | TaskState::Settled(_) => return Err(self.illegal(task, at, "a skip")),
+                    TaskState::Running { .. } | TaskState::Settled(_) => {
+                        return Err(self.illegal(task, at, "a skip"));
+                    }
                 }
                 self.states[at] = TaskState::Settled(Outcome::Skipped(reason.clone()));
             }
@@ -206,7 +237,9 @@ impl Run {
                 let at = self.locate(task)?;
                 match &self.states[at] {
                     TaskState::Settled(_) | TaskState::InDoubt { .. } | TaskState::Pending => {}
-                    TaskState::Running { .. } | TaskState::Backoff { .. } => return Err(self.illegal(task, at, "a reopening")),
+                    TaskState::Running { .. } | TaskState::Backoff { .. } => {
+                        return Err(self.illegal(task, at, "a reopening"));
+                    }
                 }
                 self.states[at] = TaskState::Pending;
                 self.outputs[at].clear();
@@ -240,7 +273,10 @@ impl Run {
             | Event::Interrupted { .. }
             | Event::RunEnded { .. } => {}
         }
-        while matches!(self.states.get(self.first_open), Some(TaskState::Settled(_))) {
+        while matches!(
+            self.states.get(self.first_open),
+            Some(TaskState::Settled(_))
+        ) {
             self.first_open += 1;
         }
     }
@@ -253,20 +289,35 @@ impl Run {
         for (at, state) in self.states.iter_mut().enumerate() {
             *state = match std::mem::replace(state, TaskState::Pending) {
                 TaskState::Running { attempt, .. } => TaskState::InDoubt { attempt },
-                TaskState::Settled(Outcome::Failed(failure)) if failure.kind == FailureKind::InDoubt => {
-                    TaskState::InDoubt { attempt: self.attempts[at] }
+                TaskState::Settled(Outcome::Failed(failure))
+                    if failure.kind == FailureKind::InDoubt =>
+                {
+                    TaskState::InDoubt {
+                        attempt: self.attempts[at],
+                    }
                 }
                 TaskState::Settled(outcome) if outcome.satisfies() => TaskState::Settled(outcome),
                 state @ TaskState::InDoubt { .. } => state,
                 // An attempt that was cut short by a cancel may have had its effect.
-                TaskState::Settled(Outcome::Cancelled { started: true }) => TaskState::InDoubt { attempt: self.attempts[at] },
-                TaskState::Settled(_) | TaskState::Pending | TaskState::Backoff { .. } => TaskState::Pending,
+                TaskState::Settled(Outcome::Cancelled { started: true }) => TaskState::InDoubt {
+                    attempt: self.attempts[at],
+                },
+                TaskState::Settled(_) | TaskState::Pending | TaskState::Backoff { .. } => {
+                    TaskState::Pending
+                }
             };
             self.first_attempt[at] = None;
         }
     }
 
-    fn end_attempt(&mut self, plan: &Plan, at: usize, attempt: u32, end: &AttemptEnd, now: Elapsed) {
+    fn end_attempt(
+        &mut self,
+        plan: &Plan,
+        at: usize,
+        attempt: u32,
+        end: &AttemptEnd,
+        now: Elapsed,
+    ) {
         self.states[at] = match end {
             AttemptEnd::Changed { outputs, .. } => {
                 self.outputs[at].clone_from(outputs);
@@ -276,37 +327,66 @@ impl Run {
                 self.outputs[at].clone_from(outputs);
                 TaskState::Settled(Outcome::Unchanged { why: end.why() })
             }
-            AttemptEnd::Skipped { why } => TaskState::Settled(Outcome::Skipped(SkipReason::Condition { why: why.clone() })),
+            AttemptEnd::Skipped { why } => {
+                TaskState::Settled(Outcome::Skipped(SkipReason::Condition { why: why.clone() }))
+            }
             AttemptEnd::Cancelled => TaskState::Settled(Outcome::Cancelled { started: true }),
-            AttemptEnd::Failed { failure, retry } => match self.next_attempt(plan, at, attempt, *retry, now) {
-                Some(until) => TaskState::Backoff { next: attempt + 1, until, why: failure.line() },
-                None => {
-                    self.failed = true;
-                    TaskState::Settled(Outcome::Failed(failure.clone()))
+            AttemptEnd::Failed { failure, retry } => {
+                match self.next_attempt(plan, at, attempt, *retry, now) {
+                    Some(until) => TaskState::Backoff {
+                        next: attempt + 1,
+                        until,
+                        why: failure.line(),
+                    },
+                    None => {
+                        self.failed = true;
+                        TaskState::Settled(Outcome::Failed(failure.clone()))
+                    }
                 }
-            },
+            }
         };
     }
 
     /// When to try again, if at all.
-    fn next_attempt(&self, plan: &Plan, at: usize, attempt: u32, retry: bool, now: Elapsed) -> Option<Elapsed> {
+    fn next_attempt(
+        &self,
+        plan: &Plan,
+        at: usize,
+        attempt: u32,
+        retry: bool,
+        now: Elapsed,
+    ) -> Option<Elapsed> {
         if !retry || self.cancelled {
             return None;
         }
-        let Duty::Work(body) = &plan.task(TaskIx(at)).duty else { return None };
+        let Duty::Work(body) = &plan.task(TaskIx(at)).duty else {
+            return None;
+        };
         let policy = body.retry.as_ref()?;
         if policy.attempts.is_some_and(|most| attempt >= most) {
             return None;
         }
-        let factor = policy.backoff.powi(i32::try_from(attempt.saturating_sub(1)).unwrap_or(30).min(30));
-        let pause = policy.every.mul_f64(factor).min(policy.at_most.max(policy.every));
+        let factor = policy.backoff.powi(
+            i32::try_from(attempt.saturating_sub(1))
+                .unwrap_or(30)
+                .min(30),
+        );
+        let pause = policy
+            .every
+            .mul_f64(factor)
+            .min(policy.at_most.max(policy.every));
         let until = now + pause;
         let begun = self.first_attempt[at].unwrap_or(now);
-        (policy.within.is_none_or(|within| until.saturating_sub(begun) <= within)).then_some(until)
+        (policy
+            .within
+            .is_none_or(|within| until.saturating_sub(begun) <= within))
+        .then_some(until)
     }
 
     fn locate(&self, task: &TaskKey) -> Result<usize, Illegal> {
-        self.find(task).map(TaskIx::index).ok_or_else(|| Illegal::NoSuchTask(task.clone()))
+        self.find(task)
+            .map(TaskIx::index)
+            .ok_or_else(|| Illegal::NoSuchTask(task.clone()))
     }
 
     fn illegal(&self, task: &TaskKey, at: usize, what: &'static str) -> Illegal {
@@ -317,6 +397,10 @@ impl Run {
             TaskState::Backoff { next, .. } => format!("waiting for attempt {next}"),
             TaskState::Settled(outcome) => format!("settled ({})", outcome.word()),
         };
-        Illegal::Transition { task: task.clone(), what, state }
+        Illegal::Transition {
+            task: task.clone(),
+            what,
+            state,
+        }
     }
 }

@@ -64,7 +64,10 @@ impl Scope {
     }
 
     fn context(&self) -> Value {
-        self.0.iter().map(|(name, value)| (name.clone(), value.clone())).collect()
+        self.0
+            .iter()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
     }
 }
 
@@ -109,7 +112,10 @@ impl Templates {
         environment.set_fuel(Some(FUEL));
         environment.set_recursion_limit(100);
         let mut syntax = minijinja::syntax::SyntaxConfig::builder();
-        syntax.trim_blocks(true).lstrip_blocks(true).keep_trailing_newline(true);
+        syntax
+            .trim_blocks(true)
+            .lstrip_blocks(true)
+            .keep_trailing_newline(true);
         environment.set_syntax(syntax.build().expect("the default delimiters are valid"));
         environment.set_formatter(|out, _, value| match value.kind() {
             ValueKind::Bool => Ok(write!(out, "{}", value.is_true())?),
@@ -117,8 +123,14 @@ impl Templates {
             ValueKind::String => Ok(write!(out, "{value}")?),
             ValueKind::Undefined => Err(minijinja::Error::from(ErrorKind::UndefinedError)),
             ValueKind::None => Err(refused("nothing (null)", "use `default`")),
-            ValueKind::Seq | ValueKind::Iterable => Err(refused("a list", "use `| tojson`, `| toyaml` or `| join(',')`")),
-            ValueKind::Map => Err(refused("a mapping", "use `| tojson` or `| toyaml`, or name one of its keys")),
+            ValueKind::Seq | ValueKind::Iterable => Err(refused(
+                "a list",
+                "use `| tojson`, `| toyaml` or `| join(',')`",
+            )),
+            ValueKind::Map => Err(refused(
+                "a mapping",
+                "use `| tojson` or `| toyaml`, or name one of its keys",
+            )),
             _ => Err(refused("a value that is not text", "use `| tojson`")),
         });
         let loader_root = root.to_path_buf();
@@ -127,25 +139,34 @@ impl Templates {
             match std::fs::read_to_string(&path) {
                 Ok(text) => Ok(Some(text)),
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-                Err(error) => Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("cannot read {name}: {error}"))),
+                Err(error) => Err(minijinja::Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("cannot read {name}: {error}"),
+                )),
             }
         });
         add_functions(&mut environment, root, commands);
-        Self { environment: Arc::new(environment) }
+        Self {
+            environment: Arc::new(environment),
+        }
     }
 
     /// Whether the text can be parsed.
     pub fn check(&self, template: &Template) -> Result<(), Error> {
         match whole_expression(&template.source) {
             Some(source) => self.environment.compile_expression(source).map(|_| ()),
-            None => self.environment.template_from_str(&template.source).map(|_| ()),
+            None => self
+                .environment
+                .template_from_str(&template.source)
+                .map(|_| ()),
         }
         .map_err(|error| explain(&error))
     }
 
     /// Whether the condition can be parsed.
     pub fn check_expr(&self, expr: &Expr) -> Result<(), Error> {
-        if expr.source.trim_start().starts_with("{{") || expr.source.trim_start().starts_with("{%") {
+        if expr.source.trim_start().starts_with("{{") || expr.source.trim_start().starts_with("{%")
+        {
             return Err(Error {
                 message: "a condition is written without braces".into(),
                 range: Some(0..expr.source.len()),
@@ -153,7 +174,10 @@ impl Templates {
                 line: None,
             });
         }
-        self.environment.compile_expression(&expr.source).map(|_| ()).map_err(|error| explain(&error))
+        self.environment
+            .compile_expression(&expr.source)
+            .map(|_| ())
+            .map_err(|error| explain(&error))
     }
 
     /// The dotted names that a text uses and does not define.
@@ -175,7 +199,10 @@ impl Templates {
 
     /// The dotted names that a template file uses, with those of the files that it includes by name.
     pub fn names_file(&self, file: &str) -> Result<BTreeSet<String>, Error> {
-        let template = self.environment.get_template(file).map_err(|error| explain(&error))?;
+        let template = self
+            .environment
+            .get_template(file)
+            .map_err(|error| explain(&error))?;
         Ok(template.undeclared_variables(true).into_iter().collect())
     }
 
@@ -188,10 +215,15 @@ impl Templates {
 
     /// Renders a text.
     pub fn text(&self, template: &Template, scope: &Scope) -> Result<String, Error> {
-        if !template.source.contains("{{") && !template.source.contains("{%") && !template.source.contains("{#") {
+        if !template.source.contains("{{")
+            && !template.source.contains("{%")
+            && !template.source.contains("{#")
+        {
             return Ok(template.source.clone());
         }
-        self.environment.render_str(&template.source, scope.context()).map_err(|error| explain(&error))
+        self.environment
+            .render_str(&template.source, scope.context())
+            .map_err(|error| explain(&error))
     }
 
     /// Renders a text; one that is exactly one `{{ … }}` gives the value itself.
@@ -201,7 +233,13 @@ impl Templates {
                 .environment
                 .compile_expression(source)
                 .and_then(|expr| expr.eval(scope.context()))
-                .and_then(|value| if value.is_undefined() { Err(ErrorKind::UndefinedError.into()) } else { Ok(value) })
+                .and_then(|value| {
+                    if value.is_undefined() {
+                        Err(ErrorKind::UndefinedError.into())
+                    } else {
+                        Ok(value)
+                    }
+                })
                 .map_err(|error| explain(&error)),
             None => self.text(template, scope).map(Value::from),
         }
@@ -212,7 +250,13 @@ impl Templates {
         self.environment
             .compile_expression(&expr.source)
             .and_then(|compiled| compiled.eval(scope.context()))
-            .and_then(|value| if value.is_undefined() { Err(ErrorKind::UndefinedError.into()) } else { Ok(value) })
+            .and_then(|value| {
+                if value.is_undefined() {
+                    Err(ErrorKind::UndefinedError.into())
+                } else {
+                    Ok(value)
+                }
+            })
             .map_err(|error| explain(&error))
     }
 
@@ -222,7 +266,12 @@ impl Templates {
         if value.kind() == ValueKind::Bool {
             return Ok(value.is_true());
         }
-        Err(Error { message: "a condition is true or false, but this is neither".into(), range: None, file: None, line: None })
+        Err(Error {
+            message: "a condition is true or false, but this is neither".into(),
+            range: None,
+            file: None,
+            line: None,
+        })
     }
 
     /// Renders a template file, named relative to the project.
@@ -237,28 +286,40 @@ impl Templates {
 /// The expression of a text that is exactly one `{{ … }}`.
 pub fn whole_expression(source: &str) -> Option<&str> {
     let inner = source.trim().strip_prefix("{{")?.strip_suffix("}}")?;
-    (!inner.contains("{{") && !inner.contains("}}")).then_some(inner.trim().trim_matches('-').trim())
+    (!inner.contains("{{") && !inner.contains("}}"))
+        .then_some(inner.trim().trim_matches('-').trim())
 }
 
 /// A path below the project's folder; anything else is refused.
 pub fn below(root: &Path, name: &str) -> Result<PathBuf, minijinja::Error> {
     let path = Path::new(name);
-    let inside = path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+    let inside = path
+        .components()
+        .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
     if inside {
         Ok(root.join(path))
     } else {
-        Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("`{name}` is not below the project's folder")))
+        Err(minijinja::Error::new(
+            ErrorKind::InvalidOperation,
+            format!("`{name}` is not below the project's folder"),
+        ))
     }
 }
 
 fn refused(what: &str, instead: &str) -> minijinja::Error {
-    minijinja::Error::new(ErrorKind::InvalidOperation, format!("{what} cannot be printed; {instead}"))
+    minijinja::Error::new(
+        ErrorKind::InvalidOperation,
+        format!("{what} cannot be printed; {instead}"),
+    )
 }
 
 fn explain(error: &minijinja::Error) -> Error {
     let what = match error.kind() {
         ErrorKind::UndefinedError => "this name is not defined".to_owned(),
-        ErrorKind::TemplateNotFound => format!("there is no template file {}", error.detail().unwrap_or("of this name")),
+        ErrorKind::TemplateNotFound => format!(
+            "there is no template file {}",
+            error.detail().unwrap_or("of this name")
+        ),
         ErrorKind::OutOfFuel => "this template does too much".to_owned(),
         kind => match error.detail() {
             Some(detail) if detail.is_empty() => format!("{kind:?}"),
@@ -266,64 +327,108 @@ fn explain(error: &minijinja::Error) -> Error {
             None => kind.to_string(),
         },
     };
-    let file = error.name().filter(|name| !name.starts_with('<')).map(str::to_owned);
-    Error { message: what, range: error.range(), line: error.line().filter(|_| file.is_some()), file }
+    let file = error
+        .name()
+        .filter(|name| !name.starts_with('<'))
+        .map(str::to_owned);
+    Error {
+        message: what,
+        range: error.range(),
+        line: error.line().filter(|_| file.is_some()),
+        file,
+    }
 }
 
-fn add_functions(environment: &mut Environment<'static>, root: &Path, commands: BTreeMap<String, Vec<Vec<String>>>) {
+fn add_functions(
+    environment: &mut Environment<'static>,
+    root: &Path,
+    commands: BTreeMap<String, Vec<Vec<String>>>,
+) {
     net::add(environment);
     environment.add_test("containing", |text: &str, part: &str| text.contains(part));
-    environment.add_test("matching", |text: &str, pattern: &str| match regex_lite::Regex::new(pattern) {
-        Ok(regex) => Ok(regex.is_match(text)),
-        Err(error) => Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("`{pattern}` is not a regular expression: {error}"))),
-    });
+    environment.add_test(
+        "matching",
+        |text: &str, pattern: &str| match regex_lite::Regex::new(pattern) {
+            Ok(regex) => Ok(regex.is_match(text)),
+            Err(error) => Err(minijinja::Error::new(
+                ErrorKind::InvalidOperation,
+                format!("`{pattern}` is not a regular expression: {error}"),
+            )),
+        },
+    );
     environment.add_filter("toyaml", |value: &Value| {
-        serde_yaml::to_string(&to_json(value)).map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))
+        serde_yaml::to_string(&to_json(value))
+            .map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))
     });
-    environment.add_filter("tojson", |value: &Value, kwargs: Kwargs| -> Result<String, minijinja::Error> {
-        let indent: Option<bool> = kwargs.get("indent")?;
-        kwargs.assert_all_used()?;
-        let written = if indent.unwrap_or(false) {
-            serde_json::to_string_pretty(&to_json(value))
-        } else {
-            serde_json::to_string(&to_json(value))
-        };
-        written.map_err(|error| minijinja::Error::new(ErrorKind::BadSerialization, error.to_string()))
+    environment.add_filter(
+        "tojson",
+        |value: &Value, kwargs: Kwargs| -> Result<String, minijinja::Error> {
+            let indent: Option<bool> = kwargs.get("indent")?;
+            kwargs.assert_all_used()?;
+            let written = if indent.unwrap_or(false) {
+                serde_json::to_string_pretty(&to_json(value))
+            } else {
+                serde_json::to_string(&to_json(value))
+            };
+            written.map_err(|error| {
+                minijinja::Error::new(ErrorKind::BadSerialization, error.to_string())
+            })
+        },
+    );
+    environment.add_filter("b64encode", |text: &str| {
+        base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text)
     });
-    environment.add_filter("b64encode", |text: &str| base64::Engine::encode(&base64::engine::general_purpose::STANDARD, text));
     environment.add_filter("b64decode", |text: &str| {
         base64::Engine::decode(&base64::engine::general_purpose::STANDARD, text)
             .ok()
             .and_then(|bytes| String::from_utf8(bytes).ok())
-            .ok_or_else(|| minijinja::Error::new(ErrorKind::InvalidOperation, "this is not base64 of text"))
+            .ok_or_else(|| {
+                minijinja::Error::new(ErrorKind::InvalidOperation, "this is not base64 of text")
+            })
     });
     let at = root.to_path_buf();
-    environment.add_function("exists", move |path: &str| Ok::<_, minijinja::Error>(below(&at, path)?.exists()));
+    environment.add_function("exists", move |path: &str| {
+        Ok::<_, minijinja::Error>(below(&at, path)?.exists())
+    });
     let at = root.to_path_buf();
     environment.add_function("file", move |path: &str| read(&at, path));
     let at = root.to_path_buf();
-    environment.add_function("yaml_file", move |path: &str, default: Rest<Value>| -> Result<Value, minijinja::Error> {
-        if let [default, ..] = default.as_slice()
-            && !below(&at, path)?.exists()
-        {
-            return Ok(default.clone());
-        }
-        let text = read(&at, path)?;
-        if let [default, ..] = default.as_slice()
-            && text.trim().is_empty()
-        {
-            return Ok(default.clone());
-        }
-        parse_yaml(&text)
-            .map_err(|error| minijinja::Error::new(ErrorKind::InvalidOperation, format!("{path} is not YAML: {error}")))
+    environment.add_function(
+        "yaml_file",
+        move |path: &str, default: Rest<Value>| -> Result<Value, minijinja::Error> {
+            if let [default, ..] = default.as_slice()
+                && !below(&at, path)?.exists()
+            {
+                return Ok(default.clone());
+            }
+            let text = read(&at, path)?;
+            if let [default, ..] = default.as_slice()
+                && text.trim().is_empty()
+            {
+                return Ok(default.clone());
+            }
+            parse_yaml(&text).map_err(|error| {
+                minijinja::Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("{path} is not YAML: {error}"),
+                )
+            })
+        },
+    );
+    environment.add_function("commands", move |tool: &str| {
+        value(&commands.get(tool).cloned().unwrap_or_default())
     });
-    environment.add_function("commands", move |tool: &str| value(&commands.get(tool).cloned().unwrap_or_default()));
     environment.add_function("version", |text: &str| version(text));
     environment.add_function("now", || jiff::Timestamp::now().as_second());
     environment.add_function("seconds", |time: &str| {
         time.parse::<jiff::Timestamp>()
             .map(jiff::Timestamp::as_second)
-            .map_err(|_| minijinja::Error::new(ErrorKind::InvalidOperation, format!("`{time}` is not a time")))
+            .map_err(|_| {
+                minijinja::Error::new(
+                    ErrorKind::InvalidOperation,
+                    format!("`{time}` is not a time"),
+                )
+            })
     });
 }
 
@@ -338,15 +443,23 @@ pub fn to_json(value: &Value) -> serde_json::Value {
             .map(Json::from)
             .or_else(|| f64::try_from(value.clone()).ok().map(Json::from))
             .unwrap_or_else(|| Json::from(value.to_string())),
-        ValueKind::Seq | ValueKind::Iterable => {
-            value.try_iter().map(|items| items.map(|item| to_json(&item)).collect()).unwrap_or_default()
-        }
+        ValueKind::Seq | ValueKind::Iterable => value
+            .try_iter()
+            .map(|items| items.map(|item| to_json(&item)).collect())
+            .unwrap_or_default(),
         ValueKind::Map => value
             .try_iter()
             .map(|keys| {
-                keys.map(|key| (key.to_string(), value.get_item(&key).map_or(Json::Null, |item| to_json(&item))))
-                    .collect::<serde_json::Map<_, _>>()
-                    .into()
+                keys.map(|key| {
+                    (
+                        key.to_string(),
+                        value
+                            .get_item(&key)
+                            .map_or(Json::Null, |item| to_json(&item)),
+                    )
+                })
+                .collect::<serde_json::Map<_, _>>()
+                .into()
             })
             .unwrap_or_default(),
         _ => Json::from(value.to_string()),
@@ -354,8 +467,12 @@ pub fn to_json(value: &Value) -> serde_json::Value {
 }
 
 fn read(root: &Path, path: &str) -> Result<String, minijinja::Error> {
-    std::fs::read_to_string(below(root, path)?)
-        .map_err(|error| minijinja::Error::new(ErrorKind::InvalidOperation, format!("cannot read {path}: {error}")))
+    std::fs::read_to_string(below(root, path)?).map_err(|error| {
+        minijinja::Error::new(
+            ErrorKind::InvalidOperation,
+            format!("cannot read {path}: {error}"),
+        )
+    })
 }
 
 /// Parses YAML as data: one document gives itself, several give the list of them.
@@ -382,20 +499,33 @@ pub fn parse_yaml_documents(text: &str) -> Result<Vec<Value>, String> {
 pub fn parse_json_documents(text: &str) -> Result<Vec<Value>, String> {
     serde_json::Deserializer::from_str(text)
         .into_iter::<serde_json::Value>()
-        .map(|document| document.map(|document| value(&document)).map_err(|error| error.to_string()))
+        .map(|document| {
+            document
+                .map(|document| value(&document))
+                .map_err(|error| error.to_string())
+        })
         .collect()
 }
 
 fn version(text: &str) -> Result<Value, minijinja::Error> {
-    let number = |part: Option<&str>| part.and_then(|part| part.split(['-', '+']).next()?.parse::<u64>().ok());
+    let number = |part: Option<&str>| {
+        part.and_then(|part| part.split(['-', '+']).next()?.parse::<u64>().ok())
+    };
     let mut parts = text.trim().trim_start_matches('v').split('.');
     let (major, minor) = (number(parts.next()), number(parts.next()));
     match (major, minor) {
         (Some(major), Some(minor)) => {
             let patch = number(parts.next()).unwrap_or(0);
-            Ok(value(&BTreeMap::from([("major", major), ("minor", minor), ("patch", patch)])))
+            Ok(value(&BTreeMap::from([
+                ("major", major),
+                ("minor", minor),
+                ("patch", patch),
+            ])))
         }
-        _ => Err(minijinja::Error::new(ErrorKind::InvalidOperation, format!("`{text}` is not a version"))),
+        _ => Err(minijinja::Error::new(
+            ErrorKind::InvalidOperation,
+            format!("`{text}` is not a version"),
+        )),
     }
 }
 
@@ -408,12 +538,23 @@ mod tests {
     }
 
     fn render(source: &str, scope: &Scope) -> Result<String, String> {
-        templates().text(&Template { source: source.into(), span: Span::default() }, scope).map_err(|error| error.message)
+        templates()
+            .text(
+                &Template {
+                    source: source.into(),
+                    span: Span::default(),
+                },
+                scope,
+            )
+            .map_err(|error| error.message)
     }
 
     #[test]
     fn undefined_names_are_errors() {
-        assert_eq!(render("{{ nope }}", &Scope::default()).unwrap_err(), "this name is not defined");
+        assert_eq!(
+            render("{{ nope }}", &Scope::default()).unwrap_err(),
+            "this name is not defined"
+        );
     }
 
     #[test]
@@ -422,27 +563,51 @@ mod tests {
         scope.set("list", value(&["a", "b"]));
         scope.set("none", value(&None::<u8>));
         scope.set("yes", value(&true));
-        assert!(render("{{ list }}", &scope).unwrap_err().contains("a list cannot be printed"));
-        assert!(render("{{ none }}", &scope).unwrap_err().contains("nothing"));
-        assert_eq!(render("{{ yes }} {{ list | tojson }}", &scope).unwrap(), r#"true ["a","b"]"#);
+        assert!(
+            render("{{ list }}", &scope)
+                .unwrap_err()
+                .contains("a list cannot be printed")
+        );
+        assert!(
+            render("{{ none }}", &scope)
+                .unwrap_err()
+                .contains("nothing")
+        );
+        assert_eq!(
+            render("{{ yes }} {{ list | tojson }}", &scope).unwrap(),
+            r#"true ["a","b"]"#
+        );
     }
 
     #[test]
     fn one_expression_gives_the_value_itself() {
         let mut scope = Scope::default();
         scope.set("list", value(&["a", "b"]));
-        let template = Template { source: "{{ list }}".into(), span: Span::default() };
+        let template = Template {
+            source: "{{ list }}".into(),
+            span: Span::default(),
+        };
         assert_eq!(templates().value(&template, &scope).unwrap().len(), Some(2));
     }
 
     #[test]
     fn names_are_told_with_their_dots() {
-        let template = Template { source: "{{ cluster.name }} {{ other }}".into(), span: Span::default() };
-        assert_eq!(templates().names(&template).into_iter().collect::<Vec<_>>(), ["cluster.name", "other"]);
+        let template = Template {
+            source: "{{ cluster.name }} {{ other }}".into(),
+            span: Span::default(),
+        };
+        assert_eq!(
+            templates().names(&template).into_iter().collect::<Vec<_>>(),
+            ["cluster.name", "other"]
+        );
     }
 
     #[test]
     fn paths_stay_below_the_project() {
-        assert!(render("{{ file('../secret') }}", &Scope::default()).unwrap_err().contains("not below"));
+        assert!(
+            render("{{ file('../secret') }}", &Scope::default())
+                .unwrap_err()
+                .contains("not below")
+        );
     }
 }

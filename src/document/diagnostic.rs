@@ -21,12 +21,22 @@ pub struct Diagnostic {
 impl Diagnostic {
     /// A problem at a place.
     pub fn at(span: Span, message: impl Into<String>) -> Self {
-        Self { message: message.into(), span: Some(span), also: Vec::new(), help: None }
+        Self {
+            message: message.into(),
+            span: Some(span),
+            also: Vec::new(),
+            help: None,
+        }
     }
 
     /// A problem that is nowhere in particular.
     pub fn without_place(message: impl Into<String>) -> Self {
-        Self { message: message.into(), span: None, also: Vec::new(), help: None }
+        Self {
+            message: message.into(),
+            span: None,
+            also: Vec::new(),
+            help: None,
+        }
     }
 
     /// Adds what to do about it.
@@ -129,7 +139,11 @@ impl Diagnostics {
 
     /// As people read them: the text with a caret, one after the other.
     pub fn render(&self, sources: &Sources, colour: bool) -> String {
-        let renderer = if colour { Renderer::styled() } else { Renderer::plain() };
+        let renderer = if colour {
+            Renderer::styled()
+        } else {
+            Renderer::plain()
+        };
         let mut out = String::new();
         for diagnostic in self.sorted() {
             out.push_str(&renderer.render(&report(diagnostic, sources)));
@@ -141,7 +155,10 @@ impl Diagnostics {
 
 fn report<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Vec<Group<'a>> {
     let title = Level::ERROR.primary_title(diagnostic.message.as_str());
-    let mut group = match diagnostic.span.and_then(|span| Some((span, sources.source(span)?))) {
+    let mut group = match diagnostic
+        .span
+        .and_then(|span| Some((span, sources.source(span)?)))
+    {
         Some((span, source)) => {
             let mut snippet = Snippet::source(source.text.as_str())
                 .path(source.path.display().to_string())
@@ -149,7 +166,9 @@ fn report<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Vec<Group<'a>
             for (also, word) in &diagnostic.also {
                 if also.file == span.file {
                     snippet = snippet.annotation(
-                        AnnotationKind::Context.span(clamp(*also, &source.text)).label(word.as_str()),
+                        AnnotationKind::Context
+                            .span(clamp(*also, &source.text))
+                            .label(word.as_str()),
                     );
                 }
             }

@@ -16,16 +16,29 @@ impl<'a> Fields<'a> {
     /// Opens a mapping; `what` is what it is, for messages ("a step").
     pub fn open(node: &'a Node, what: &'static str, problems: &mut Diagnostics) -> Option<Self> {
         let Shape::Map(entries) = &node.shape else {
-            problems.push(Diagnostic::at(node.span, format!("{what} is a mapping, but this is {}", node.shape.noun())));
+            problems.push(Diagnostic::at(
+                node.span,
+                format!("{what} is a mapping, but this is {}", node.shape.noun()),
+            ));
             return None;
         };
-        let entries = entries.iter().map(|(key, value)| (key, value, false)).collect();
-        Some(Self { what, span: node.span, entries, known: Vec::new() })
+        let entries = entries
+            .iter()
+            .map(|(key, value)| (key, value, false))
+            .collect();
+        Some(Self {
+            what,
+            span: node.span,
+            entries,
+            known: Vec::new(),
+        })
     }
 
     /// Where the mapping stands.
     pub fn span(&self) -> Span {
-        self.entries.first().map_or(self.span, |(key, _, _)| key.span)
+        self.entries
+            .first()
+            .map_or(self.span, |(key, _, _)| key.span)
     }
 
     /// Takes a key; nothing where it is absent or empty.
@@ -36,7 +49,10 @@ impl<'a> Fields<'a> {
     /// Takes a key with its own place.
     pub fn take_entry(&mut self, name: &'static str) -> Option<(&'a Key, &'a Node)> {
         self.known.push(name);
-        let (key, node, taken) = self.entries.iter_mut().rfind(|(key, _, _)| key.text == name)?;
+        let (key, node, taken) = self
+            .entries
+            .iter_mut()
+            .rfind(|(key, _, _)| key.text == name)?;
         *taken = true;
         Some((*key, *node))
     }
@@ -45,19 +61,30 @@ impl<'a> Fields<'a> {
     pub fn need(&mut self, name: &'static str, problems: &mut Diagnostics) -> Option<&'a Node> {
         let found = self.take(name);
         if found.is_none() {
-            problems.push(Diagnostic::at(self.span(), format!("{} needs `{name}`", self.what)));
+            problems.push(Diagnostic::at(
+                self.span(),
+                format!("{} needs `{name}`", self.what),
+            ));
         }
         found
     }
 
     /// Takes text.
-    pub fn text(&mut self, name: &'static str, problems: &mut Diagnostics) -> Option<(String, Span)> {
+    pub fn text(
+        &mut self,
+        name: &'static str,
+        problems: &mut Diagnostics,
+    ) -> Option<(String, Span)> {
         let node = self.take(name)?;
         text(node, name, problems)
     }
 
     /// Takes text that must be there.
-    pub fn need_text(&mut self, name: &'static str, problems: &mut Diagnostics) -> Option<(String, Span)> {
+    pub fn need_text(
+        &mut self,
+        name: &'static str,
+        problems: &mut Diagnostics,
+    ) -> Option<(String, Span)> {
         let node = self.need(name, problems)?;
         text(node, name, problems)
     }
@@ -74,7 +101,10 @@ impl<'a> Fields<'a> {
             None => false,
             Some((Shape::Bool(value), _)) => *value,
             Some((shape, span)) => {
-                problems.push(Diagnostic::at(span, format!("`{name}` is true or false, but this is {}", shape.noun())));
+                problems.push(Diagnostic::at(
+                    span,
+                    format!("`{name}` is true or false, but this is {}", shape.noun()),
+                ));
                 false
             }
         }
@@ -88,7 +118,13 @@ impl<'a> Fields<'a> {
         {
             return Some(value);
         }
-        problems.push(Diagnostic::at(node.span, format!("`{name}` is a whole number, but this is {}", node.shape.noun())));
+        problems.push(Diagnostic::at(
+            node.span,
+            format!(
+                "`{name}` is a whole number, but this is {}",
+                node.shape.noun()
+            ),
+        ));
         None
     }
 
@@ -96,11 +132,17 @@ impl<'a> Fields<'a> {
     pub fn list(&mut self, name: &'static str, problems: &mut Diagnostics) -> Vec<&'a Node> {
         match self.take(name) {
             None => Vec::new(),
-            Some(Node { shape: Shape::List(values), .. }) => values.iter().collect(),
+            Some(Node {
+                shape: Shape::List(values),
+                ..
+            }) => values.iter().collect(),
             Some(node) => {
                 problems.push(
-                    Diagnostic::at(node.span, format!("`{name}` is a list, but this is {}", node.shape.noun()))
-                        .help(format!("write `{name}: [ … ]`, also for one")),
+                    Diagnostic::at(
+                        node.span,
+                        format!("`{name}` is a list, but this is {}", node.shape.noun()),
+                    )
+                    .help(format!("write `{name}: [ … ]`, also for one")),
                 );
                 Vec::new()
             }
@@ -110,16 +152,25 @@ impl<'a> Fields<'a> {
     /// Takes a list of texts.
     pub fn texts(&mut self, name: &'static str, problems: &mut Diagnostics) -> Vec<(String, Span)> {
         let values = self.list(name, problems);
-        values.into_iter().filter_map(|value| text(value, name, problems)).collect()
+        values
+            .into_iter()
+            .filter_map(|value| text(value, name, problems))
+            .collect()
     }
 
     /// Takes a mapping as it was written.
     pub fn map(&mut self, name: &'static str, problems: &mut Diagnostics) -> &'a [(Key, Node)] {
         match self.take(name) {
             None => &[],
-            Some(Node { shape: Shape::Map(entries), .. }) => entries,
+            Some(Node {
+                shape: Shape::Map(entries),
+                ..
+            }) => entries,
             Some(node) => {
-                problems.push(Diagnostic::at(node.span, format!("`{name}` is a mapping, but this is {}", node.shape.noun())));
+                problems.push(Diagnostic::at(
+                    node.span,
+                    format!("`{name}` is a mapping, but this is {}", node.shape.noun()),
+                ));
                 &[]
             }
         }
@@ -136,8 +187,9 @@ impl<'a> Fields<'a> {
             if !taken {
                 let mut known = self.known.clone();
                 known.sort_unstable();
-                let diagnostic = Diagnostic::at(key.span, format!("{} has no key `{}`", self.what, key.text))
-                    .help(format!("it may have: {}", known.join(", ")));
+                let diagnostic =
+                    Diagnostic::at(key.span, format!("{} has no key `{}`", self.what, key.text))
+                        .help(format!("it may have: {}", known.join(", ")));
                 let near = diagnostic.clone().suggest(&key.text, known.iter().copied());
                 problems.push(near);
             }
@@ -150,7 +202,10 @@ pub fn text(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<(Stri
     if let Shape::Text(text) = &node.shape {
         return Some((text.clone(), node.span));
     }
-    let diagnostic = Diagnostic::at(node.span, format!("`{name}` is text, but this is {}", node.shape.noun()));
+    let diagnostic = Diagnostic::at(
+        node.span,
+        format!("`{name}` is text, but this is {}", node.shape.noun()),
+    );
     problems.push(match node.shape {
         Shape::Int(_) | Shape::Float(_) | Shape::Bool(_) => diagnostic.help("put it in quotes"),
         Shape::Null | Shape::Text(_) | Shape::List(_) | Shape::Map(_) => diagnostic,
@@ -167,11 +222,17 @@ pub fn duration(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<D
             .filter(|duration| !duration.is_negative())
             .and_then(|duration| Duration::try_from(duration).ok()),
         Shape::Int(0) => Some(Duration::ZERO),
-        Shape::Null | Shape::Bool(_) | Shape::Int(_) | Shape::Float(_) | Shape::List(_) | Shape::Map(_) => None,
+        Shape::Null
+        | Shape::Bool(_)
+        | Shape::Int(_)
+        | Shape::Float(_)
+        | Shape::List(_)
+        | Shape::Map(_) => None,
     };
     if parsed.is_none() {
         problems.push(
-            Diagnostic::at(node.span, format!("`{name}` is not a length of time")).help("write 90s, 10m or 1h30m"),
+            Diagnostic::at(node.span, format!("`{name}` is not a length of time"))
+                .help("write 90s, 10m or 1h30m"),
         );
     }
     parsed

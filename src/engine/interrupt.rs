@@ -23,10 +23,15 @@ pub fn listen() -> std::io::Result<mpsc::UnboundedReceiver<Wish>> {
                 2 => Wish::Stop("SIGINT"),
                 _ => Wish::Kill("SIGINT"),
             };
-            drop(sender.send(wish));
+            // Nobody listens any more once the run is over.
+            sender.send(wish).ok();
         }
     });
-    for (mut source, name) in [(terminate, "SIGTERM"), (hangup, "SIGHUP"), (quit, "SIGQUIT")] {
+    for (mut source, name) in [
+        (terminate, "SIGTERM"),
+        (hangup, "SIGHUP"),
+        (quit, "SIGQUIT"),
+    ] {
         let sender = wishes.clone();
         tokio::spawn(async move {
             insist(&mut source, name, &sender).await;
@@ -38,7 +43,13 @@ pub fn listen() -> std::io::Result<mpsc::UnboundedReceiver<Wish>> {
 async fn insist(source: &mut Signal, name: &'static str, sender: &mpsc::UnboundedSender<Wish>) {
     let mut first = true;
     while source.recv().await.is_some() {
-        drop(sender.send(if first { Wish::Stop(name) } else { Wish::Kill(name) }));
+        sender
+            .send(if first {
+                Wish::Stop(name)
+            } else {
+                Wish::Kill(name)
+            })
+            .ok();
         first = false;
     }
 }

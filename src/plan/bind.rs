@@ -30,27 +30,43 @@ pub struct Binder<'a> {
 
 impl Binder<'_> {
     /// Adds every parameter to a copy of `scope`: as given, else by its default, else under its own name from the scope.
-    pub fn bind(&self, parameters: &[Field], arguments: &[Argument], scope: &Scope) -> Result<Scope, Error> {
+    pub fn bind(
+        &self,
+        parameters: &[Field],
+        arguments: &[Argument],
+        scope: &Scope,
+    ) -> Result<Scope, Error> {
         let mut bound = scope.clone();
         for parameter in parameters {
-            let given = arguments.iter().find(|argument| argument.name == parameter.name);
+            let given = arguments
+                .iter()
+                .find(|argument| argument.name == parameter.name);
             let value = match given.map(|argument| &argument.value) {
-                Some(ArgumentValue::Text(text)) => self
-                    .templates
-                    .value(text, scope)
-                    .map_err(|error| Error { message: format!("`{}`: {error}", parameter.name) })?,
+                Some(ArgumentValue::Text(text)) => {
+                    self.templates.value(text, scope).map_err(|error| Error {
+                        message: format!("`{}`: {error}", parameter.name),
+                    })?
+                }
                 Some(ArgumentValue::Plain(json)) => template::value(json),
                 Some(ArgumentValue::Default(json)) => match scope.get(&parameter.name) {
                     Some(value) => value.clone(),
                     None => template::value(json),
                 },
-                None => match (scope.get(&parameter.name), &parameter.default, parameter.optional) {
+                None => match (
+                    scope.get(&parameter.name),
+                    &parameter.default,
+                    parameter.optional,
+                ) {
                     (Some(value), _, _) => value.clone(),
                     (None, Some(default), _) => template::value(default),
                     (None, None, true) => Value::from(()),
                     (None, None, false) => {
                         return Err(Error {
-                            message: format!("the parameter `{}` ({}) is not given", parameter.name, parameter.kind.noun()),
+                            message: format!(
+                                "the parameter `{}` ({}) is not given",
+                                parameter.name,
+                                parameter.kind.noun()
+                            ),
                         });
                     }
                 },
@@ -61,7 +77,13 @@ impl Binder<'_> {
     }
 
     fn typed(&self, parameter: &Field, value: Value) -> Result<Value, Error> {
-        let wrong = |found: &str| Error { message: format!("`{}` is {}, but {found} is not", parameter.name, parameter.kind.noun()) };
+        let wrong = |found: &str| Error {
+            message: format!(
+                "`{}` is {}, but {found} is not",
+                parameter.name,
+                parameter.kind.noun()
+            ),
+        };
         if value.is_none() && parameter.optional {
             return Ok(value);
         }
@@ -81,7 +103,10 @@ impl Binder<'_> {
                     return Ok(value);
                 }
                 // What was typed on a command line is text; numbers and truths are read from it.
-                let read = json.as_str().and_then(|text| serde_json::from_str(text).ok()).filter(|read| kind.accepts(read, self.root));
+                let read = json
+                    .as_str()
+                    .and_then(|text| serde_json::from_str(text).ok())
+                    .filter(|read| kind.accepts(read, self.root));
                 match read {
                     Some(read) => Ok(template::value(&read)),
                     None => Err(wrong(json.as_str().unwrap_or("this"))),

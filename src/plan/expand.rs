@@ -6,7 +6,9 @@ use crate::document::{Diagnostic, Diagnostics, Span};
 use crate::inventory::Axis;
 use crate::kind::Field;
 use crate::plan::bind::Binder;
-use crate::plan::{Duty, Fingerprint, Item, Plan, Selection, Task, TaskIx, TaskKey, check, graph, select};
+use crate::plan::{
+    Duty, Fingerprint, Item, Plan, Selection, Task, TaskIx, TaskKey, check, graph, select,
+};
 use crate::playbook::{Action, Argument, ArgumentValue, Body, Effect, ForEach, Judge, Step, Story};
 use crate::project::Project;
 use crate::template::{Scope, Template};
@@ -23,23 +25,43 @@ pub fn make(project: &Project, selection: &Selection) -> Result<Plan, Diagnostic
         None => select::stories(&project.playbook, selection, &mut problems),
     };
     check::definitions(project, &mut problems);
-    let mut maker = Maker { project, problems, drafts: Vec::new() };
+    let mut maker = Maker {
+        project,
+        problems,
+        drafts: Vec::new(),
+    };
     let mut done: Vec<(String, std::ops::Range<usize>)> = Vec::new();
     for story in &stories {
         let range = maker.story(story, &done);
         done.push((story.id.clone(), range));
     }
-    let Maker { mut problems, drafts, .. } = maker;
+    let Maker {
+        mut problems,
+        drafts,
+        ..
+    } = maker;
     check::drafts(project, &drafts, &mut problems);
     if !problems.is_empty() {
         return Err(problems);
     }
-    let names = stories.iter().map(|story| (story.id.clone(), story.title.clone())).collect();
-    Ok(Plan { goal: selection.words(), stories: names, tasks: drafts })
+    let names = stories
+        .iter()
+        .map(|story| (story.id.clone(), story.title.clone()))
+        .collect();
+    Ok(Plan {
+        goal: selection.words(),
+        stories: names,
+        tasks: drafts,
+    })
 }
 
 /// A story of one step, for `run task NAME`.
-fn single_task(project: &Project, name: &str, typed: &[(String, String)], problems: &mut Diagnostics) -> Option<Story> {
+fn single_task(
+    project: &Project,
+    name: &str,
+    typed: &[(String, String)],
+    problems: &mut Diagnostics,
+) -> Option<Story> {
     let Some(task) = project.playbook.tasks.get(name) else {
         let known: Vec<&str> = project.playbook.tasks.keys().map(String::as_str).collect();
         problems.push(
@@ -52,8 +74,13 @@ fn single_task(project: &Project, name: &str, typed: &[(String, String)], proble
     for (parameter, _) in typed {
         if !task.parameters.iter().any(|known| known.name == *parameter) {
             problems.push(
-                Diagnostic::without_place(format!("the task `{name}` has no parameter `{parameter}`"))
-                    .help(format!("its parameters are: {}", parameters_words(&task.parameters))),
+                Diagnostic::without_place(format!(
+                    "the task `{name}` has no parameter `{parameter}`"
+                ))
+                .help(format!(
+                    "its parameters are: {}",
+                    parameters_words(&task.parameters)
+                )),
             );
         }
     }
@@ -65,7 +92,16 @@ fn single_task(project: &Project, name: &str, typed: &[(String, String)], proble
             span: Span::default(),
         })
         .collect();
-    let id: String = name.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();
+    let id: String = name
+        .chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
+        .collect();
     let step = Step {
         id,
         title: task.title.clone(),
@@ -90,7 +126,11 @@ fn single_task(project: &Project, name: &str, typed: &[(String, String)], proble
 }
 
 fn parameters_words(parameters: &[Field]) -> String {
-    parameters.iter().map(|field| format!("{} ({})", field.name, field.kind.noun())).collect::<Vec<_>>().join(", ")
+    parameters
+        .iter()
+        .map(|field| format!("{} ({})", field.name, field.kind.noun()))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 struct Maker<'a> {
@@ -101,9 +141,15 @@ struct Maker<'a> {
 
 impl Maker<'_> {
     /// Adds a story's tasks; gives their range.
-    fn story(&mut self, story: &Story, done: &[(String, std::ops::Range<usize>)]) -> std::ops::Range<usize> {
+    fn story(
+        &mut self,
+        story: &Story,
+        done: &[(String, std::ops::Range<usize>)],
+    ) -> std::ops::Range<usize> {
         let first = self.drafts.len();
-        let Some(order) = self.step_order(story) else { return first..first };
+        let Some(order) = self.step_order(story) else {
+            return first..first;
+        };
         // Where the tasks of each step of this story are, by the step's place in the file.
         let mut ranges: Vec<std::ops::Range<usize>> = vec![0..0; story.steps.len()];
         let before = self.sinks_of_needs(story, done);
@@ -116,7 +162,11 @@ impl Maker<'_> {
                 .filter_map(|(need, _)| story.steps.iter().position(|other| other.id == *need))
                 .flat_map(|need| ranges[need].clone())
                 .collect();
-            let candidates: &[usize] = if step.needs.is_empty() { &before } else { &needed };
+            let candidates: &[usize] = if step.needs.is_empty() {
+                &before
+            } else {
+                &needed
+            };
             for (item, scope) in self.items(&step.for_each, step.span) {
                 let needs = self.joined(&item, candidates);
                 self.step_task(story, step, item, scope, needs);
@@ -143,7 +193,10 @@ impl Maker<'_> {
                     step: format!("criterion-{}", at + 1),
                     item,
                     title,
-                    duty: Duty::Criterion { number: at + 1, judge: Arc::new(criterion.judge.clone()) },
+                    duty: Duty::Criterion {
+                        number: at + 1,
+                        judge: Arc::new(criterion.judge.clone()),
+                    },
                     effect,
                     needs,
                     locks: Vec::new(),
@@ -159,9 +212,19 @@ impl Maker<'_> {
         first..self.drafts.len()
     }
 
-    fn step_task(&mut self, story: &Story, step: &Step, item: Item, scope: Scope, needs: Vec<TaskIx>) {
-        let binder =
-            Binder { templates: &self.project.templates, inventory: &self.project.inventory, root: &self.project.root };
+    fn step_task(
+        &mut self,
+        story: &Story,
+        step: &Step,
+        item: Item,
+        scope: Scope,
+        needs: Vec<TaskIx>,
+    ) {
+        let binder = Binder {
+            templates: &self.project.templates,
+            inventory: &self.project.inventory,
+            root: &self.project.root,
+        };
         // Parameters that are known now are in the plan; those that come from outputs are bound when the task starts.
         let scope = match binder.bind(&step.parameters, &step.arguments, &scope) {
             Ok(bound) => bound,
@@ -172,8 +235,16 @@ impl Maker<'_> {
             }
         };
         let key = TaskKey::new(&story.id, &step.id, &item.text());
-        let title = step.title.as_ref().map_or_else(|| step.id.clone(), |title| self.render(title, &scope));
-        let locks = step.body.locks.iter().map(|lock| self.render(lock, &scope)).collect();
+        let title = step
+            .title
+            .as_ref()
+            .map_or_else(|| step.id.clone(), |title| self.render(title, &scope));
+        let locks = step
+            .body
+            .locks
+            .iter()
+            .map(|lock| self.render(lock, &scope))
+            .collect();
         let fingerprint = check::fingerprint(self.project, &key, step, &scope);
         let sources = self.outputs_of(story, &item, &(0..self.drafts.len()), &needs);
         self.drafts.push(Task {
@@ -207,8 +278,11 @@ impl Maker<'_> {
                     None => {
                         sound = false;
                         self.problems.push(
-                            Diagnostic::at(*span, format!("story {} has no step `{need}`", story.id))
-                                .suggest(need, story.steps.iter().map(|step| step.id.as_str())),
+                            Diagnostic::at(
+                                *span,
+                                format!("story {} has no step `{need}`", story.id),
+                            )
+                            .suggest(need, story.steps.iter().map(|step| step.id.as_str())),
                         );
                     }
                 }
@@ -220,20 +294,37 @@ impl Maker<'_> {
         match graph::order(story.steps.len(), &needs) {
             Ok(order) => sound.then_some(order),
             Err(cycle) => {
-                let path: Vec<&str> = cycle.iter().map(|&at| story.steps[at].id.as_str()).collect();
+                let path: Vec<&str> = cycle
+                    .iter()
+                    .map(|&at| story.steps[at].id.as_str())
+                    .collect();
                 let span = cycle.first().map_or(story.span, |&at| story.steps[at].span);
-                self.problems.push(Diagnostic::at(span, format!("these steps need each other: {}", path.join(" → "))));
+                self.problems.push(Diagnostic::at(
+                    span,
+                    format!("these steps need each other: {}", path.join(" → ")),
+                ));
                 None
             }
         }
     }
 
-    fn sinks_of_needs(&self, story: &Story, done: &[(String, std::ops::Range<usize>)]) -> Vec<usize> {
+    fn sinks_of_needs(
+        &self,
+        story: &Story,
+        done: &[(String, std::ops::Range<usize>)],
+    ) -> Vec<usize> {
         story
             .needs
             .iter()
             .filter_map(|(need, _)| {
-                let need = self.project.playbook.stories.get(need)?.folded_into.as_ref().map_or(need, |(into, _)| into);
+                let need = self
+                    .project
+                    .playbook
+                    .stories
+                    .get(need)?
+                    .folded_into
+                    .as_ref()
+                    .map_or(need, |(into, _)| into);
                 done.iter().find(|(id, _)| id == need)
             })
             .flat_map(|(_, range)| self.sinks(range.clone()))
@@ -250,19 +341,32 @@ impl Maker<'_> {
                 }
             }
         }
-        range.clone().filter(|at| !needed[at - range.start]).collect()
+        range
+            .clone()
+            .filter(|at| !needed[at - range.start])
+            .collect()
     }
 
     fn joined(&self, item: &Item, candidates: &[usize]) -> Vec<TaskIx> {
-        let mut needs: Vec<TaskIx> =
-            candidates.iter().copied().filter(|&at| item.agrees(&self.drafts[at].item)).map(TaskIx).collect();
+        let mut needs: Vec<TaskIx> = candidates
+            .iter()
+            .copied()
+            .filter(|&at| item.agrees(&self.drafts[at].item))
+            .map(TaskIx)
+            .collect();
         needs.sort_unstable();
         needs.dedup();
         needs
     }
 
     /// Ancestors of this story whose step has outputs.
-    fn outputs_of(&self, story: &Story, item: &Item, range: &std::ops::Range<usize>, needs: &[TaskIx]) -> Vec<(String, Vec<TaskIx>)> {
+    fn outputs_of(
+        &self,
+        story: &Story,
+        item: &Item,
+        range: &std::ops::Range<usize>,
+        needs: &[TaskIx],
+    ) -> Vec<(String, Vec<TaskIx>)> {
         if story.steps.iter().all(|step| step.body.outputs.is_empty()) {
             return Vec::new();
         }
@@ -295,15 +399,25 @@ impl Maker<'_> {
             ForEach::Axis(Axis::Clusters) => clusters
                 .iter()
                 .map(|cluster| {
-                    (Item(vec![("cluster".into(), cluster.name().into())]), base.with("cluster", cluster.value()))
+                    (
+                        Item(vec![("cluster".into(), cluster.name().into())]),
+                        base.with("cluster", cluster.value()),
+                    )
                 })
                 .collect(),
             ForEach::Axis(Axis::Nodes) => clusters
                 .iter()
                 .flat_map(|cluster| cluster.nodes().iter().map(move |node| (cluster, node)))
                 .map(|(cluster, node)| {
-                    let item = Item(vec![("cluster".into(), cluster.name().into()), ("node".into(), node.name().into())]);
-                    (item, base.with("cluster", cluster.value()).with("node", node.value()))
+                    let item = Item(vec![
+                        ("cluster".into(), cluster.name().into()),
+                        ("node".into(), node.name().into()),
+                    ]);
+                    (
+                        item,
+                        base.with("cluster", cluster.value())
+                            .with("node", node.value()),
+                    )
                 })
                 .collect(),
             ForEach::List { name, list } => match self.project.templates.value(list, &base) {
@@ -317,20 +431,29 @@ impl Maker<'_> {
                                     .ok()
                                     .and_then(|inner| inner.as_str().map(str::to_owned))
                                     .unwrap_or_else(|| value.to_string());
-                                (Item(vec![(name.clone(), key)]), base.with(name.clone(), value))
+                                (
+                                    Item(vec![(name.clone(), key)]),
+                                    base.with(name.clone(), value),
+                                )
                             })
                             .collect()
                     })
                     .unwrap_or_default(),
                 Err(error) => {
-                    self.problems.push(check::pointed(self.project, list.span, &list.source, &error));
+                    self.problems.push(check::pointed(
+                        self.project,
+                        list.span,
+                        &list.source,
+                        &error,
+                    ));
                     return Vec::new();
                 }
             },
         };
         if items.is_empty() {
             self.problems.push(
-                Diagnostic::at(span, "this iterates over nothing").help("is the inventory there, and does it have clusters and nodes?"),
+                Diagnostic::at(span, "this iterates over nothing")
+                    .help("is the inventory there, and does it have clusters and nodes?"),
             );
         }
         items
@@ -338,7 +461,10 @@ impl Maker<'_> {
 
     /// Renders for people; what is known only later stays as it was written.
     fn render(&self, template: &Template, scope: &Scope) -> String {
-        self.project.templates.text(template, scope).unwrap_or_else(|_| template.source.clone())
+        self.project
+            .templates
+            .text(template, scope)
+            .unwrap_or_else(|_| template.source.clone())
     }
 }
 

@@ -10,7 +10,8 @@ pub(super) fn order(count: usize, needs: &[Vec<usize>]) -> Result<Vec<usize>, Ve
             dependents[need].push(at);
         }
     }
-    let mut ready: std::collections::BTreeSet<usize> = (0..count).filter(|&at| waiting[at] == 0).collect();
+    let mut ready: std::collections::BTreeSet<usize> =
+        (0..count).filter(|&at| waiting[at] == 0).collect();
     let mut order = Vec::with_capacity(count);
     while let Some(at) = ready.pop_first() {
         order.push(at);
@@ -21,7 +22,11 @@ pub(super) fn order(count: usize, needs: &[Vec<usize>]) -> Result<Vec<usize>, Ve
             }
         }
     }
-    if order.len() == count { Ok(order) } else { Err(cycle(&waiting, needs)) }
+    if order.len() == count {
+        Ok(order)
+    } else {
+        Err(cycle(&waiting, needs))
+    }
 }
 
 /// A cycle among the things that still wait: following needs that wait must come back.
@@ -48,7 +53,10 @@ mod tests {
 
     #[test]
     fn needs_come_first_and_the_file_order_decides_the_rest() {
-        assert_eq!(order(4, &[vec![3], vec![], vec![0], vec![]]), Ok(vec![1, 3, 0, 2]));
+        assert_eq!(
+            order(4, &[vec![3], vec![], vec![0], vec![]]),
+            Ok(vec![1, 3, 0, 2])
+        );
     }
 
     #[test]

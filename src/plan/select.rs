@@ -37,23 +37,39 @@ impl Selection {
 }
 
 /// The stories of a selection with all that they need, needs first.
-pub(super) fn stories<'a>(playbook: &'a Playbook, selection: &Selection, problems: &mut Diagnostics) -> Vec<&'a Story> {
+pub(super) fn stories<'a>(
+    playbook: &'a Playbook,
+    selection: &Selection,
+    problems: &mut Diagnostics,
+) -> Vec<&'a Story> {
     let roots: Vec<&Story> = match selection {
         Selection::Story(id) => find(playbook, id, problems).into_iter().collect(),
         Selection::Epic(epic) => {
-            let found: Vec<&Story> =
-                playbook.stories.values().filter(|story| story.epic.as_deref() == Some(epic) && story.folded_into.is_none()).collect();
+            let found: Vec<&Story> = playbook
+                .stories
+                .values()
+                .filter(|story| story.epic.as_deref() == Some(epic) && story.folded_into.is_none())
+                .collect();
             if found.is_empty() {
-                let mut known: Vec<&str> = playbook.stories.values().filter_map(|story| story.epic.as_deref()).collect();
+                let mut known: Vec<&str> = playbook
+                    .stories
+                    .values()
+                    .filter_map(|story| story.epic.as_deref())
+                    .collect();
                 known.dedup();
                 problems.push(
-                    Diagnostic::without_place(format!("no story belongs to an epic `{epic}`")).help(format!("the epics are: {}", known.join(", "))),
+                    Diagnostic::without_place(format!("no story belongs to an epic `{epic}`"))
+                        .help(format!("the epics are: {}", known.join(", "))),
                 );
             }
             found
         }
         Selection::Task { .. } => Vec::new(),
-        Selection::Everything => playbook.stories.values().filter(|story| story.folded_into.is_none()).collect(),
+        Selection::Everything => playbook
+            .stories
+            .values()
+            .filter(|story| story.folded_into.is_none())
+            .collect(),
     };
     let mut order = Vec::new();
     let mut done = BTreeSet::new();
@@ -75,7 +91,10 @@ fn visit<'a>(
     if let Some(at) = path.iter().position(|id| *id == story.id) {
         let mut cycle: Vec<&str> = path[at..].to_vec();
         cycle.push(&story.id);
-        problems.push(Diagnostic::at(story.span, format!("these stories need each other: {}", cycle.join(" → "))));
+        problems.push(Diagnostic::at(
+            story.span,
+            format!("these stories need each other: {}", cycle.join(" → ")),
+        ));
         return;
     }
     if done.contains(story.id.as_str()) {
@@ -85,11 +104,16 @@ fn visit<'a>(
     for (need, span) in &story.needs {
         match playbook.stories.get(need) {
             Some(needed) => {
-                let needed = needed.folded_into.as_ref().and_then(|(into, _)| playbook.stories.get(into)).unwrap_or(needed);
+                let needed = needed
+                    .folded_into
+                    .as_ref()
+                    .and_then(|(into, _)| playbook.stories.get(into))
+                    .unwrap_or(needed);
                 visit(playbook, needed, path, done, order, problems);
             }
             None => problems.push(
-                Diagnostic::at(*span, format!("there is no story `{need}`")).suggest(need, playbook.stories.keys().map(String::as_str)),
+                Diagnostic::at(*span, format!("there is no story `{need}`"))
+                    .suggest(need, playbook.stories.keys().map(String::as_str)),
             ),
         }
     }
@@ -103,14 +127,18 @@ fn find<'a>(playbook: &'a Playbook, id: &str, problems: &mut Diagnostics) -> Opt
         let diagnostic = Diagnostic::without_place(format!("there is no story `{id}`"));
         let known: Vec<&str> = playbook.stories.keys().map(String::as_str).collect();
         problems.push(match nearest(id, known.iter().copied()) {
-            Some(near) => diagnostic.help(format!("did you mean `{near}`? The stories are: {}", known.join(", "))),
+            Some(near) => diagnostic.help(format!(
+                "did you mean `{near}`? The stories are: {}",
+                known.join(", ")
+            )),
             None => diagnostic.help(format!("the stories are: {}", known.join(", "))),
         });
         return None;
     };
     if let Some((into, _)) = &story.folded_into {
         problems.push(
-            Diagnostic::without_place(format!("story {id} is folded into {into}")).help(format!("run story {into}")),
+            Diagnostic::without_place(format!("story {id} is folded into {into}"))
+                .help(format!("run story {into}")),
         );
         return None;
     }

@@ -16,8 +16,18 @@ pub(super) enum Text<'a> {
 }
 
 /// Names that exist only beside a command's answer.
-pub(super) const ANSWER: [&str; 10] =
-    ["exit", "signal", "timed_out", "stdout", "stderr", "json", "yaml", "jsons", "yamls", "value"];
+pub(super) const ANSWER: [&str; 10] = [
+    "exit",
+    "signal",
+    "timed_out",
+    "stdout",
+    "stderr",
+    "json",
+    "yaml",
+    "jsons",
+    "yamls",
+    "value",
+];
 /// Names that exist only in a rendered stage.
 pub(super) const INPUT: [&str; 1] = ["input"];
 /// Names that a file answer has.
@@ -29,7 +39,12 @@ pub(super) fn body(body: &Body, visit: &mut Visitor<'_>) {
     for expr in body.when.iter() {
         visit(Text::Expr(expr), &[]);
     }
-    for asked in body.unless.iter().chain(body.refuse.iter().map(|guard| &guard.question)).chain(body.until.iter().map(|until| &until.question)) {
+    for asked in body
+        .unless
+        .iter()
+        .chain(body.refuse.iter().map(|guard| &guard.question))
+        .chain(body.until.iter().map(|until| &until.question))
+    {
         question(asked, visit);
     }
     for guard in &body.refuse {
@@ -40,18 +55,35 @@ pub(super) fn body(body: &Body, visit: &mut Visitor<'_>) {
         Action::Pipe(_) | Action::Wait => None,
     }) {
         visit(Text::Template(&gate.say), &[]);
-        gate.word.iter().for_each(|word| visit(Text::Template(word), &[]));
+        gate.word
+            .iter()
+            .for_each(|word| visit(Text::Template(word), &[]));
     }
     body.stages().for_each(|one| stage(one, visit));
-    for expr in body.met.iter().chain(&body.maybe).chain(body.retry.iter().filter_map(|retry| retry.when.as_ref())) {
+    for expr in body
+        .met
+        .iter()
+        .chain(&body.maybe)
+        .chain(body.retry.iter().filter_map(|retry| retry.when.as_ref()))
+    {
         visit(Text::Expr(expr), &ANSWER);
     }
     for output in &body.outputs {
-        output.select.iter().for_each(|expr| visit(Text::Expr(expr), &ANSWER));
+        output
+            .select
+            .iter()
+            .for_each(|expr| visit(Text::Expr(expr), &ANSWER));
     }
-    body.locks.iter().for_each(|lock| visit(Text::Template(lock), &[]));
-    body.env.iter().for_each(|(_, text)| visit(Text::Template(text), &[]));
-    body.cwd.iter().chain(&body.stdin).for_each(|text| visit(Text::Template(text), &[]));
+    body.locks
+        .iter()
+        .for_each(|lock| visit(Text::Template(lock), &[]));
+    body.env
+        .iter()
+        .for_each(|(_, text)| visit(Text::Template(text), &[]));
+    body.cwd
+        .iter()
+        .chain(&body.stdin)
+        .for_each(|text| visit(Text::Template(text), &[]));
 }
 
 pub(super) fn judge(judged: &Judge, visit: &mut Visitor<'_>) {
@@ -66,7 +98,10 @@ pub(super) fn question(asked: &Question, visit: &mut Visitor<'_>) {
         Question::That(expr) => visit(Text::Expr(expr), &[]),
         Question::Probe(probe) => {
             arguments(&probe.arguments, visit);
-            probe.each.iter().for_each(|each| visit(Text::Template(each), &[]));
+            probe
+                .each
+                .iter()
+                .for_each(|each| visit(Text::Template(each), &[]));
         }
     }
 }
@@ -82,8 +117,12 @@ pub(super) fn arguments(given: &[Argument], visit: &mut Visitor<'_>) {
 pub(super) fn stage(one: &Stage, visit: &mut Visitor<'_>) {
     match one {
         Stage::Exec(exec) => {
-            exec.argv.iter().for_each(|word| visit(Text::Template(word), &[]));
-            exec.env.iter().for_each(|(_, text)| visit(Text::Template(text), &[]));
+            exec.argv
+                .iter()
+                .for_each(|word| visit(Text::Template(word), &[]));
+            exec.env
+                .iter()
+                .for_each(|(_, text)| visit(Text::Template(text), &[]));
         }
         Stage::Render(Render { source, to, .. }) => {
             match source {
@@ -107,5 +146,7 @@ pub(super) fn ask(one: &Ask, visit: &mut Visitor<'_>) {
         }
         How::Nothing => &[],
     };
-    one.answers.iter().for_each(|(_, expr)| visit(Text::Expr(expr), names));
+    one.answers
+        .iter()
+        .for_each(|(_, expr)| visit(Text::Expr(expr), names));
 }

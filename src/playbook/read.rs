@@ -12,18 +12,29 @@ use crate::playbook::{Criterion, ForEach, Judge, Playbook, Step, Story, TaskDefi
 use crate::template::{Expr, Template};
 
 /// Reads every `*.yaml` and `*.yml` below `folder` (in the order of their names), as one playbook.
-pub fn read(root: &Path, folder: &Path, sources: &mut Sources, problems: &mut Diagnostics) -> Playbook {
+pub fn read(
+    root: &Path,
+    folder: &Path,
+    sources: &mut Sources,
+    problems: &mut Diagnostics,
+) -> Playbook {
     let mut playbook = Playbook::default();
     let mut files = Vec::new();
     match list(&root.join(folder), &mut files) {
         Ok(()) => files.sort(),
         Err(error) => problems.push(
-            Diagnostic::without_place(format!("cannot read the folder {}: {error}", folder.display()))
-                .help("a project has its playbooks in `playbooks/`; say -C DIR if it is elsewhere"),
+            Diagnostic::without_place(format!(
+                "cannot read the folder {}: {error}",
+                folder.display()
+            ))
+            .help("a project has its playbooks in `playbooks/`; say -C DIR if it is elsewhere"),
         ),
     }
     if files.is_empty() && problems.is_empty() {
-        problems.push(Diagnostic::without_place(format!("there is no playbook (*.yaml) in {}", folder.display())));
+        problems.push(Diagnostic::without_place(format!(
+            "there is no playbook (*.yaml) in {}",
+            folder.display()
+        )));
     }
     let mut pending = Vec::new();
     for path in files {
@@ -43,7 +54,10 @@ fn list(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> std::io::Result<(
         let path = entry?.path();
         if path.is_dir() {
             list(&path, files)?;
-        } else if path.extension().is_some_and(|ending| ending == "yaml" || ending == "yml") {
+        } else if path
+            .extension()
+            .is_some_and(|ending| ending == "yaml" || ending == "yml")
+        {
             files.push(path);
         }
     }
@@ -58,14 +72,24 @@ struct UsesTask {
     given: Vec<&'static str>,
 }
 
-fn file(node: &Node, playbook: &mut Playbook, pending: &mut Vec<UsesTask>, problems: &mut Diagnostics) {
+fn file(
+    node: &Node,
+    playbook: &mut Playbook,
+    pending: &mut Vec<UsesTask>,
+    problems: &mut Diagnostics,
+) {
     if node.shape == Shape::Null {
         return;
     }
-    let Some(mut fields) = Fields::open(node, "a playbook file", problems) else { return };
+    let Some(mut fields) = Fields::open(node, "a playbook file", problems) else {
+        return;
+    };
     if let Some((path, span)) = fields.text("inventory", problems) {
         if let Some((_, first)) = &playbook.inventory {
-            problems.push(Diagnostic::at(span, "the inventory is named twice").also(*first, "first named here"));
+            problems.push(
+                Diagnostic::at(span, "the inventory is named twice")
+                    .also(*first, "first named here"),
+            );
         }
         playbook.inventory = Some((path, span));
     }
@@ -74,13 +98,41 @@ fn file(node: &Node, playbook: &mut Playbook, pending: &mut Vec<UsesTask>, probl
             playbook.epics.insert(key.text.clone(), title);
         }
     }
-    named(fields.map("tools", problems), "tool", &mut playbook.tools, problems, |_, node, problems| tool(node, problems));
-    named(fields.map("providers", problems), "provider", &mut playbook.providers, problems, |_, node, problems| {
-        provider(node, problems)
-    });
-    named(fields.map("probes", problems), "probe", &mut playbook.probes, problems, probe);
-    named(fields.map("tasks", problems), "task", &mut playbook.tasks, problems, task);
-    named(fields.map("renders", problems), "render", &mut playbook.renders, problems, render_target);
+    named(
+        fields.map("tools", problems),
+        "tool",
+        &mut playbook.tools,
+        problems,
+        |_, node, problems| tool(node, problems),
+    );
+    named(
+        fields.map("providers", problems),
+        "provider",
+        &mut playbook.providers,
+        problems,
+        |_, node, problems| provider(node, problems),
+    );
+    named(
+        fields.map("probes", problems),
+        "probe",
+        &mut playbook.probes,
+        problems,
+        probe,
+    );
+    named(
+        fields.map("tasks", problems),
+        "task",
+        &mut playbook.tasks,
+        problems,
+        task,
+    );
+    named(
+        fields.map("renders", problems),
+        "render",
+        &mut playbook.renders,
+        problems,
+        render_target,
+    );
     for node in fields.list("rules", problems) {
         playbook.rules.extend(rule(node, problems));
     }
@@ -88,7 +140,8 @@ fn file(node: &Node, playbook: &mut Playbook, pending: &mut Vec<UsesTask>, probl
         if let Some(story) = story(node, pending, problems) {
             if let Some(first) = playbook.stories.get(&story.id) {
                 problems.push(
-                    Diagnostic::at(story.span, format!("story {} is given twice", story.id)).also(first.span, "first given here"),
+                    Diagnostic::at(story.span, format!("story {} is given twice", story.id))
+                        .also(first.span, "first given here"),
                 );
             }
             playbook.stories.insert(story.id.clone(), story);
@@ -106,7 +159,10 @@ fn named<T>(
 ) {
     for (key, node) in entries {
         if into.contains_key(&key.text) {
-            problems.push(Diagnostic::at(key.span, format!("the {what} `{}` is given in two files", key.text)));
+            problems.push(Diagnostic::at(
+                key.span,
+                format!("the {what} `{}` is given in two files", key.text),
+            ));
         }
         if let Some(value) = read(&key.text, node, problems) {
             into.insert(key.text.clone(), value);
@@ -116,14 +172,22 @@ fn named<T>(
 
 fn task(name: &str, node: &Node, problems: &mut Diagnostics) -> Option<TaskDefinition> {
     let mut fields = Fields::open(node, "a task", problems)?;
-    let title = fields.take("title").and_then(|node| template(node, "title", problems));
+    let title = fields
+        .take("title")
+        .and_then(|node| template(node, "title", problems));
     let parameters = parameters(fields.take("with"), problems);
     let written = read_action::body(&mut fields, problems);
     if let Some((_, span)) = written.task {
         problems.push(Diagnostic::at(span, "a task cannot use another task"));
     }
     fields.close(problems);
-    Some(TaskDefinition { name: name.to_owned(), title, parameters, body: written.body?, span: node.span })
+    Some(TaskDefinition {
+        name: name.to_owned(),
+        title,
+        parameters,
+        body: written.body?,
+        span: node.span,
+    })
 }
 
 fn story(node: &Node, pending: &mut Vec<UsesTask>, problems: &mut Diagnostics) -> Option<Story> {
@@ -142,34 +206,65 @@ fn story(node: &Node, pending: &mut Vec<UsesTask>, problems: &mut Diagnostics) -
     let span = fields.span();
     fields.close(problems);
     let (id, id_span) = id?;
-    if id.is_empty() || !id.chars().all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-') {
+    if id.is_empty()
+        || !id
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-')
+    {
         problems.push(
-            Diagnostic::at(id_span, format!("`{id}` cannot be the id of a story")).help("ids are letters, digits, dots and hyphens"),
+            Diagnostic::at(id_span, format!("`{id}` cannot be the id of a story"))
+                .help("ids are letters, digits, dots and hyphens"),
         );
     }
     if folded_into.is_some() && !(steps.is_empty() && criteria.is_empty() && needs.is_empty()) {
-        problems.push(Diagnostic::at(span, format!("story {id} is folded into another one, so it has nothing of its own")));
+        problems.push(Diagnostic::at(
+            span,
+            format!("story {id} is folded into another one, so it has nothing of its own"),
+        ));
     }
-    let criteria = criteria.into_iter().filter_map(|node| criterion(node, problems)).collect();
+    let criteria = criteria
+        .into_iter()
+        .filter_map(|node| criterion(node, problems))
+        .collect();
     let mut read: Vec<Step> = Vec::new();
     for node in steps {
-        let Some((step, task)) = step(node, problems) else { continue };
+        let Some((step, task)) = step(node, problems) else {
+            continue;
+        };
         if let Some(first) = read.iter().find(|other| other.id == step.id) {
             problems.push(
-                Diagnostic::at(step.span, format!("story {id} has two steps `{}`", step.id)).also(first.span, "the first one"),
+                Diagnostic::at(step.span, format!("story {id} has two steps `{}`", step.id))
+                    .also(first.span, "the first one"),
             );
         }
         if let Some((task, given)) = task {
-            pending.push(UsesTask { story: id.clone(), step: read.len(), task, given });
+            pending.push(UsesTask {
+                story: id.clone(),
+                step: read.len(),
+                task,
+                given,
+            });
         }
         read.push(step);
     }
-    Some(Story { id, title: title?.0, epic, priority, needs, folded_into, criteria, steps: read, span: id_span })
+    Some(Story {
+        id,
+        title: title?.0,
+        epic,
+        priority,
+        needs,
+        folded_into,
+        criteria,
+        steps: read,
+        span: id_span,
+    })
 }
 
 fn criterion(node: &Node, problems: &mut Diagnostics) -> Option<Criterion> {
     let mut fields = Fields::open(node, "a criterion", problems)?;
-    let text = fields.need("text", problems).and_then(|node| template(node, "text", problems));
+    let text = fields
+        .need("text", problems)
+        .and_then(|node| template(node, "text", problems));
     let each = for_each(fields.take("for_each"), problems);
     let check = fields.take("check");
     let sign_off = fields.take("sign_off");
@@ -183,7 +278,12 @@ fn criterion(node: &Node, problems: &mut Diagnostics) -> Option<Criterion> {
             return None;
         }
     };
-    Some(Criterion { text: text?, for_each: each, judge, span })
+    Some(Criterion {
+        text: text?,
+        for_each: each,
+        judge,
+        span,
+    })
 }
 
 type TaskUse = ((String, Span), Vec<&'static str>);
@@ -191,7 +291,9 @@ type TaskUse = ((String, Span), Vec<&'static str>);
 fn step(node: &Node, problems: &mut Diagnostics) -> Option<(Step, Option<TaskUse>)> {
     let mut fields = Fields::open(node, "a step", problems)?;
     let id = fields.need_text("id", problems);
-    let title = fields.take("title").and_then(|node| template(node, "title", problems));
+    let title = fields
+        .take("title")
+        .and_then(|node| template(node, "title", problems));
     let each = for_each(fields.take("for_each"), problems);
     let needs = fields.texts("needs", problems);
     let arguments = arguments(fields.take("with"), problems);
@@ -199,17 +301,33 @@ fn step(node: &Node, problems: &mut Diagnostics) -> Option<(Step, Option<TaskUse
     let span = fields.span();
     fields.close(problems);
     let (id, id_span) = id?;
-    let fine = !id.is_empty() && id.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
+    let fine = !id.is_empty()
+        && id
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !fine || id.starts_with("criterion-") {
         problems.push(
-            Diagnostic::at(id_span, format!("`{id}` cannot be the id of a step"))
-                .help("ids are small letters, digits and hyphens, and do not begin with `criterion-`"),
+            Diagnostic::at(id_span, format!("`{id}` cannot be the id of a step")).help(
+                "ids are small letters, digits and hyphens, and do not begin with `criterion-`",
+            ),
         );
     }
     if written.task.is_none() && !arguments.is_empty() {
-        problems.push(Diagnostic::at(span, format!("the step `{id}` has `with`, but no `task` to give it to")));
+        problems.push(Diagnostic::at(
+            span,
+            format!("the step `{id}` has `with`, but no `task` to give it to"),
+        ));
     }
-    let step = Step { id, title, for_each: each, needs, arguments, parameters: Vec::new(), body: written.body?, span: id_span };
+    let step = Step {
+        id,
+        title,
+        for_each: each,
+        needs,
+        arguments,
+        parameters: Vec::new(),
+        body: written.body?,
+        span: id_span,
+    };
     Some((step, written.task.map(|task| (task, written.given))))
 }
 
@@ -217,29 +335,56 @@ fn resolve_task(uses: UsesTask, playbook: &mut Playbook, problems: &mut Diagnost
     let (name, span) = &uses.task;
     let Some(task) = playbook.tasks.get(name) else {
         problems.push(
-            Diagnostic::at(*span, format!("there is no task `{name}`")).suggest(name, playbook.tasks.keys().map(String::as_str)),
+            Diagnostic::at(*span, format!("there is no task `{name}`"))
+                .suggest(name, playbook.tasks.keys().map(String::as_str)),
         );
         return;
     };
-    let Some(step) = playbook.stories.get_mut(&uses.story).and_then(|story| story.steps.get_mut(uses.step)) else { return };
+    let Some(step) = playbook
+        .stories
+        .get_mut(&uses.story)
+        .and_then(|story| story.steps.get_mut(uses.step))
+    else {
+        return;
+    };
     step.body = overlay(step.body.clone(), &uses.given, &task.body);
     if step.title.is_none() {
         step.title.clone_from(&task.title);
     }
     for argument in &step.arguments {
-        if !task.parameters.iter().any(|parameter| parameter.name == argument.name) {
+        if !task
+            .parameters
+            .iter()
+            .any(|parameter| parameter.name == argument.name)
+        {
             problems.push(
-                Diagnostic::at(argument.span, format!("the task `{name}` has no parameter `{}`", argument.name))
-                    .suggest(&argument.name, task.parameters.iter().map(|parameter| parameter.name.as_str())),
+                Diagnostic::at(
+                    argument.span,
+                    format!("the task `{name}` has no parameter `{}`", argument.name),
+                )
+                .suggest(
+                    &argument.name,
+                    task.parameters
+                        .iter()
+                        .map(|parameter| parameter.name.as_str()),
+                ),
             );
         }
     }
     step.parameters.clone_from(&task.parameters);
     for parameter in &task.parameters {
-        if step.arguments.iter().any(|argument| argument.name == parameter.name) {
+        if step
+            .arguments
+            .iter()
+            .any(|argument| argument.name == parameter.name)
+        {
             continue;
         }
-        if let Some(default) = parameter.default.clone().or_else(|| parameter.optional.then_some(serde_json::Value::Null)) {
+        if let Some(default) = parameter
+            .default
+            .clone()
+            .or_else(|| parameter.optional.then_some(serde_json::Value::Null))
+        {
             step.arguments.push(crate::playbook::Argument {
                 name: parameter.name.clone(),
                 value: crate::playbook::ArgumentValue::Default(default),
@@ -250,20 +395,28 @@ fn resolve_task(uses: UsesTask, playbook: &mut Playbook, problems: &mut Diagnost
 }
 
 pub(super) fn for_each(node: Option<&Node>, problems: &mut Diagnostics) -> ForEach {
-    let Some(node) = node else { return ForEach::Once };
+    let Some(node) = node else {
+        return ForEach::Once;
+    };
     match &node.shape {
         Shape::Text(word) if word == "clusters" => ForEach::Axis(Axis::Clusters),
         Shape::Text(word) if word == "nodes" => ForEach::Axis(Axis::Nodes),
         Shape::Map(entries) => match entries.as_slice() {
             [(key, list)] => match list.text() {
-                Some(text) => ForEach::List { name: key.text.clone(), list: as_template(text, list.span) },
+                Some(text) => ForEach::List {
+                    name: key.text.clone(),
+                    list: as_template(text, list.span),
+                },
                 None => ForEach::List {
                     name: key.text.clone(),
                     list: as_template(&format!("{{{{ {} }}}}", list.to_json()), list.span),
                 },
             },
             _ => {
-                problems.push(Diagnostic::at(node.span, "`for_each` names one list: `{ NAME: \"{{ list }}\" }`"));
+                problems.push(Diagnostic::at(
+                    node.span,
+                    "`for_each` names one list: `{ NAME: \"{{ list }}\" }`",
+                ));
                 ForEach::Once
             }
         },
@@ -274,43 +427,83 @@ pub(super) fn for_each(node: Option<&Node>, problems: &mut Diagnostics) -> ForEa
             );
             ForEach::Once
         }
-        shape @ (Shape::Null | Shape::Bool(_) | Shape::Int(_) | Shape::Float(_) | Shape::List(_)) => {
-            problems.push(Diagnostic::at(node.span, format!("`for_each` is clusters, nodes or one named list, but this is {}", shape.noun())));
+        shape @ (Shape::Null
+        | Shape::Bool(_)
+        | Shape::Int(_)
+        | Shape::Float(_)
+        | Shape::List(_)) => {
+            problems.push(Diagnostic::at(
+                node.span,
+                format!(
+                    "`for_each` is clusters, nodes or one named list, but this is {}",
+                    shape.noun()
+                ),
+            ));
             ForEach::Once
         }
     }
 }
 
 pub(super) fn as_template(text: &str, span: Span) -> Template {
-    Template { source: text.to_owned(), span }
+    Template {
+        source: text.to_owned(),
+        span,
+    }
 }
 
 pub(super) fn template(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<Template> {
     text(node, name, problems).map(|(source, span)| Template { source, span })
 }
 
-pub(super) fn templates(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<Vec<Template>> {
+pub(super) fn templates(
+    node: &Node,
+    name: &str,
+    problems: &mut Diagnostics,
+) -> Option<Vec<Template>> {
     let Shape::List(values) = &node.shape else {
-        let diagnostic = Diagnostic::at(node.span, format!("`{name}` is a list of words, but this is {}", node.shape.noun()));
+        let diagnostic = Diagnostic::at(
+            node.span,
+            format!(
+                "`{name}` is a list of words, but this is {}",
+                node.shape.noun()
+            ),
+        );
         problems.push(match node.text() {
-            Some(_) => diagnostic.help(format!("write `{name}: [program, argument, ...]`; for a shell line there is `shell:`")),
+            Some(_) => diagnostic.help(format!(
+                "write `{name}: [program, argument, ...]`; for a shell line there is `shell:`"
+            )),
             None => diagnostic,
         });
         return None;
     };
-    Some(values.iter().filter_map(|value| template(value, name, problems)).collect())
+    Some(
+        values
+            .iter()
+            .filter_map(|value| template(value, name, problems))
+            .collect(),
+    )
 }
 
 pub(super) fn expr(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<Expr> {
     if let Shape::Bool(value) = node.shape {
-        return Some(Expr { source: value.to_string(), span: node.span });
+        return Some(Expr {
+            source: value.to_string(),
+            span: node.span,
+        });
     }
     text(node, name, problems).map(|(source, span)| Expr { source, span })
 }
 
 pub(super) fn states(node: &Node, name: &str, problems: &mut Diagnostics) -> Vec<String> {
     match &node.shape {
-        Shape::List(values) => values.iter().filter_map(|value| text(value, name, problems)).map(|(word, _)| word).collect(),
-        _ => text(node, name, problems).map(|(word, _)| word).into_iter().collect(),
+        Shape::List(values) => values
+            .iter()
+            .filter_map(|value| text(value, name, problems))
+            .map(|(word, _)| word)
+            .collect(),
+        _ => text(node, name, problems)
+            .map(|(word, _)| word)
+            .into_iter()
+            .collect(),
     }
 }

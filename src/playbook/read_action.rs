@@ -31,25 +31,43 @@ pub(super) fn body(fields: &mut Fields<'_>, problems: &mut Diagnostics) -> Writt
         node
     };
     for name in [
-        "when", "unless", "refuse", "until", "met", "maybe", "retry", "timeout", "effect", "lock", "cleanup", "outputs", "env",
-        "cwd", "stdin", "secret",
+        "when", "unless", "refuse", "until", "met", "maybe", "retry", "timeout", "effect", "lock",
+        "cleanup", "outputs", "env", "cwd", "stdin", "secret",
     ] {
         take(fields, name);
     }
-    let written: Vec<&'static str> = ACTIONS.into_iter().filter(|name| fields.has(name)).collect();
+    let written: Vec<&'static str> = ACTIONS
+        .into_iter()
+        .filter(|name| fields.has(name))
+        .collect();
     let task = fields.text("task", problems);
-    let acts: Vec<&'static str> = written.iter().copied().filter(|name| *name != "confirm").collect();
+    let acts: Vec<&'static str> = written
+        .iter()
+        .copied()
+        .filter(|name| *name != "confirm")
+        .collect();
     if acts.len() > 1 {
         problems.push(
-            Diagnostic::at(fields.span(), format!("a step has one action, but this has {}", acts.join(" and ")))
-                .help("make two steps of it, or a `pipe`"),
+            Diagnostic::at(
+                fields.span(),
+                format!("a step has one action, but this has {}", acts.join(" and ")),
+            )
+            .help("make two steps of it, or a `pipe`"),
         );
     }
     let secret = fields.flag("secret", problems);
-    let confirm = fields.take("confirm").and_then(|node| confirm(node, problems));
-    let exec = fields.take("exec").and_then(|node| parse_stage("exec", node, problems));
-    let shell = fields.take("shell").and_then(|node| parse_stage("shell", node, problems));
-    let render = fields.take("render").and_then(|node| parse_stage("render", node, problems));
+    let confirm = fields
+        .take("confirm")
+        .and_then(|node| confirm(node, problems));
+    let exec = fields
+        .take("exec")
+        .and_then(|node| parse_stage("exec", node, problems));
+    let shell = fields
+        .take("shell")
+        .and_then(|node| parse_stage("shell", node, problems));
+    let render = fields
+        .take("render")
+        .and_then(|node| parse_stage("render", node, problems));
     let pipe = fields.take("pipe").map(|node| stages(node, problems));
     let mut gate = None;
     let action = match (pipe, exec.or(shell).or(render)) {
@@ -73,32 +91,68 @@ pub(super) fn body(fields: &mut Fields<'_>, problems: &mut Diagnostics) -> Writt
         given.push("gate");
     }
     let body = Body {
-        when: fields.take("when").and_then(|node| expr(node, "when", problems)),
-        unless: fields.take("unless").and_then(|node| question(node, problems)),
-        refuse: fields.list("refuse", problems).into_iter().filter_map(|node| guard(node, problems)).collect(),
+        when: fields
+            .take("when")
+            .and_then(|node| expr(node, "when", problems)),
+        unless: fields
+            .take("unless")
+            .and_then(|node| question(node, problems)),
+        refuse: fields
+            .list("refuse", problems)
+            .into_iter()
+            .filter_map(|node| guard(node, problems))
+            .collect(),
         gate,
         action,
         until: fields.take("until").and_then(|node| until(node, problems)),
-        met: fields.take("met").and_then(|node| expr(node, "met", problems)),
-        maybe: fields.take("maybe").and_then(|node| expr(node, "maybe", problems)),
+        met: fields
+            .take("met")
+            .and_then(|node| expr(node, "met", problems)),
+        maybe: fields
+            .take("maybe")
+            .and_then(|node| expr(node, "maybe", problems)),
         retry: fields.take("retry").and_then(|node| retry(node, problems)),
-        timeout: fields.duration("timeout", problems).unwrap_or(Duration::from_secs(600)),
+        timeout: fields
+            .duration("timeout", problems)
+            .unwrap_or(Duration::from_secs(600)),
         effect: effect(fields, problems),
         locks: locks(fields.take("lock"), problems),
-        cleanup: fields.list("cleanup", problems).into_iter().filter_map(|node| cleanup(node, problems)).collect(),
-        outputs: fields.map("outputs", problems).iter().filter_map(|(key, node)| output(&key.text, node, problems)).collect(),
+        cleanup: fields
+            .list("cleanup", problems)
+            .into_iter()
+            .filter_map(|node| cleanup(node, problems))
+            .collect(),
+        outputs: fields
+            .map("outputs", problems)
+            .iter()
+            .filter_map(|(key, node)| output(&key.text, node, problems))
+            .collect(),
         env: env(fields, problems),
-        cwd: fields.take("cwd").and_then(|node| template(node, "cwd", problems)),
-        stdin: fields.take("stdin").and_then(|node| template(node, "stdin", problems)),
+        cwd: fields
+            .take("cwd")
+            .and_then(|node| template(node, "cwd", problems)),
+        stdin: fields
+            .take("stdin")
+            .and_then(|node| template(node, "stdin", problems)),
         secret,
     };
     if task.is_none() && matches!(body.action, Action::Wait) && body.until.is_none() {
         problems.push(
-            Diagnostic::at(fields.span(), "this step does nothing and waits for nothing")
-                .help(format!("give it one of: {}; or `until`", ACTIONS.join(", "))),
+            Diagnostic::at(
+                fields.span(),
+                "this step does nothing and waits for nothing",
+            )
+            .help(format!(
+                "give it one of: {}; or `until`",
+                ACTIONS.join(", ")
+            )),
         );
     }
-    WrittenBody { body: Some(body), given, task }
+    WrittenBody {
+        body: Some(body),
+        given,
+        task,
+    }
 }
 
 /// Lays what a step says over what its task says.
@@ -163,13 +217,31 @@ pub(super) fn parse_stage(kind: &str, node: &Node, problems: &mut Diagnostics) -
     match kind {
         "shell" => {
             let (script, span) = text(node, "shell", problems)?;
-            let argv = vec![as_template("sh", span), as_template("-c", span), as_template(&script, span)];
-            Some(Stage::Exec(Exec { argv, shell: true, env: Vec::new(), timeout: None, secret: false, span }))
+            let argv = vec![
+                as_template("sh", span),
+                as_template("-c", span),
+                as_template(&script, span),
+            ];
+            Some(Stage::Exec(Exec {
+                argv,
+                shell: true,
+                env: Vec::new(),
+                timeout: None,
+                secret: false,
+                span,
+            }))
         }
         "render" => render(node, problems).map(Stage::Render),
         _ => {
             let argv = argv(node, "exec", problems)?;
-            Some(Stage::Exec(Exec { argv, shell: false, env: Vec::new(), timeout: None, secret: false, span: node.span }))
+            Some(Stage::Exec(Exec {
+                argv,
+                shell: false,
+                env: Vec::new(),
+                timeout: None,
+                secret: false,
+                span: node.span,
+            }))
         }
     }
 }
@@ -177,7 +249,10 @@ pub(super) fn parse_stage(kind: &str, node: &Node, problems: &mut Diagnostics) -
 pub(super) fn argv(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<Vec<Template>> {
     let words = templates(node, name, problems)?;
     if words.is_empty() {
-        problems.push(Diagnostic::at(node.span, format!("`{name}` is empty: it is a program and its arguments")));
+        problems.push(Diagnostic::at(
+            node.span,
+            format!("`{name}` is empty: it is a program and its arguments"),
+        ));
         return None;
     }
     Some(words)
@@ -185,13 +260,22 @@ pub(super) fn argv(node: &Node, name: &str, problems: &mut Diagnostics) -> Optio
 
 pub(super) fn stages(node: &Node, problems: &mut Diagnostics) -> Vec<Stage> {
     let Shape::List(values) = &node.shape else {
-        problems.push(Diagnostic::at(node.span, format!("`pipe` is a list of stages, but this is {}", node.shape.noun())));
+        problems.push(Diagnostic::at(
+            node.span,
+            format!(
+                "`pipe` is a list of stages, but this is {}",
+                node.shape.noun()
+            ),
+        ));
         return Vec::new();
     };
     if values.is_empty() {
         problems.push(Diagnostic::at(node.span, "`pipe` is empty"));
     }
-    values.iter().filter_map(|value| stage(value, problems)).collect()
+    values
+        .iter()
+        .filter_map(|value| stage(value, problems))
+        .collect()
 }
 
 fn stage(node: &Node, problems: &mut Diagnostics) -> Option<Stage> {
@@ -199,15 +283,25 @@ fn stage(node: &Node, problems: &mut Diagnostics) -> Option<Stage> {
     let env = env(&mut fields, problems);
     let timeout = fields.duration("timeout", problems);
     let secret = fields.flag("secret", problems);
-    let found: Vec<(&'static str, &Node)> =
-        ["exec", "shell", "render"].into_iter().filter_map(|name| fields.take(name).map(|node| (name, node))).collect();
+    let found: Vec<(&'static str, &Node)> = ["exec", "shell", "render"]
+        .into_iter()
+        .filter_map(|name| fields.take(name).map(|node| (name, node)))
+        .collect();
     fields.close(problems);
     let [(kind, inner)] = found.as_slice() else {
-        problems.push(Diagnostic::at(node.span, "a stage has one of `exec`, `shell` and `render`"));
+        problems.push(Diagnostic::at(
+            node.span,
+            "a stage has one of `exec`, `shell` and `render`",
+        ));
         return None;
     };
     match parse_stage(kind, inner, problems)? {
-        Stage::Exec(exec) => Some(Stage::Exec(Exec { env, timeout, secret, ..exec })),
+        Stage::Exec(exec) => Some(Stage::Exec(Exec {
+            env,
+            timeout,
+            secret,
+            ..exec
+        })),
         render @ Stage::Render(_) => Some(render),
     }
 }
@@ -215,43 +309,83 @@ fn stage(node: &Node, problems: &mut Diagnostics) -> Option<Stage> {
 fn render(node: &Node, problems: &mut Diagnostics) -> Option<Render> {
     if let Some(file) = node.text() {
         let source = RenderSource::File(as_template(file, node.span));
-        return Some(Render { source, to: None, mode: 0o644, secrets: References::Keep, input: None, span: node.span });
+        return Some(Render {
+            source,
+            to: None,
+            mode: 0o644,
+            secrets: References::Keep,
+            input: None,
+            span: node.span,
+        });
     }
     let mut fields = Fields::open(node, "`render`", problems)?;
-    let file = fields.take("template").and_then(|node| template(node, "template", problems));
-    let inline = fields.take("text").and_then(|node| template(node, "text", problems));
-    let to = fields.take("to").and_then(|node| template(node, "to", problems));
-    let mode = fields.text("mode", problems).map_or(Some(0o644), |(mode, span)| {
-        let parsed = u32::from_str_radix(&mode, 8).ok().filter(|mode| *mode <= 0o777);
-        if parsed.is_none() {
-            problems.push(Diagnostic::at(span, format!("`{mode}` is not a file mode such as \"0600\"")));
-        }
-        parsed
-    });
-    let secrets = fields.text("secrets", problems).map_or(Some(References::Keep), |(word, span)| match word.as_str() {
-        "keep" => Some(References::Keep),
-        "resolve" => Some(References::Resolve),
-        "placeholders" => Some(References::Placeholders),
-        "input" => Some(References::Input),
-        _ => {
-            problems.push(
-                Diagnostic::at(span, format!("`secrets` is keep, resolve, placeholders or input, but not `{word}`"))
+    let file = fields
+        .take("template")
+        .and_then(|node| template(node, "template", problems));
+    let inline = fields
+        .take("text")
+        .and_then(|node| template(node, "text", problems));
+    let to = fields
+        .take("to")
+        .and_then(|node| template(node, "to", problems));
+    let mode = fields
+        .text("mode", problems)
+        .map_or(Some(0o644), |(mode, span)| {
+            let parsed = u32::from_str_radix(&mode, 8)
+                .ok()
+                .filter(|mode| *mode <= 0o777);
+            if parsed.is_none() {
+                problems.push(Diagnostic::at(
+                    span,
+                    format!("`{mode}` is not a file mode such as \"0600\""),
+                ));
+            }
+            parsed
+        });
+    let secrets =
+        fields
+            .text("secrets", problems)
+            .map_or(Some(References::Keep), |(word, span)| match word.as_str() {
+                "keep" => Some(References::Keep),
+                "resolve" => Some(References::Resolve),
+                "placeholders" => Some(References::Placeholders),
+                "input" => Some(References::Input),
+                _ => {
+                    problems.push(
+                    Diagnostic::at(
+                        span,
+                        format!(
+                            "`secrets` is keep, resolve, placeholders or input, but not `{word}`"
+                        ),
+                    )
                     .suggest(&word, ["keep", "resolve", "placeholders", "input"]),
-            );
-            None
-        }
-    });
-    let input = fields.take("input").and_then(|node| parse(node, "input", problems));
+                );
+                    None
+                }
+            });
+    let input = fields
+        .take("input")
+        .and_then(|node| parse(node, "input", problems));
     fields.close(problems);
     let source = match (file, inline) {
         (Some(file), None) => RenderSource::File(file),
         (None, Some(inline)) => RenderSource::Text(inline),
         _ => {
-            problems.push(Diagnostic::at(node.span, "`render` has one of `template` and `text`"));
+            problems.push(Diagnostic::at(
+                node.span,
+                "`render` has one of `template` and `text`",
+            ));
             return None;
         }
     };
-    Some(Render { source, to, mode: mode?, secrets: secrets?, input, span: node.span })
+    Some(Render {
+        source,
+        to,
+        mode: mode?,
+        secrets: secrets?,
+        input,
+        span: node.span,
+    })
 }
 
 fn parse(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<Parse> {
@@ -261,7 +395,10 @@ fn parse(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<Parse> {
         "json" => Some(Parse::Json),
         "yaml" => Some(Parse::Yaml),
         _ => {
-            problems.push(Diagnostic::at(span, format!("`{name}` is text, json or yaml, but not `{word}`")));
+            problems.push(Diagnostic::at(
+                span,
+                format!("`{name}` is text, json or yaml, but not `{word}`"),
+            ));
             None
         }
     }
@@ -269,10 +406,18 @@ fn parse(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<Parse> {
 
 fn confirm(node: &Node, problems: &mut Diagnostics) -> Option<Confirm> {
     let mut fields = Fields::open(node, "`confirm`", problems)?;
-    let say = fields.need("say", problems).and_then(|node| template(node, "say", problems));
-    let word = fields.take("word").and_then(|node| template(node, "word", problems));
+    let say = fields
+        .need("say", problems)
+        .and_then(|node| template(node, "say", problems));
+    let word = fields
+        .take("word")
+        .and_then(|node| template(node, "word", problems));
     fields.close(problems);
-    Some(Confirm { say: say?, word, span: node.span })
+    Some(Confirm {
+        say: say?,
+        word,
+        span: node.span,
+    })
 }
 
 fn effect(fields: &mut Fields<'_>, problems: &mut Diagnostics) -> Effect {
@@ -283,13 +428,18 @@ fn effect(fields: &mut Fields<'_>, problems: &mut Diagnostics) -> Effect {
         ("destructive", Effect::Destructive),
         ("manual", Effect::Manual),
     ];
-    let Some((word, span)) = fields.text("effect", problems) else { return Effect::Idempotent };
+    let Some((word, span)) = fields.text("effect", problems) else {
+        return Effect::Idempotent;
+    };
     if let Some((_, effect)) = WORDS.iter().find(|(known, _)| *known == word) {
         return *effect;
     }
     problems.push(
         Diagnostic::at(span, format!("there is no effect `{word}`"))
-            .help(format!("the effects are: {}", WORDS.map(|(word, _)| word).join(", ")))
+            .help(format!(
+                "the effects are: {}",
+                WORDS.map(|(word, _)| word).join(", ")
+            ))
             .suggest(&word, WORDS.iter().map(|(word, _)| *word)),
     );
     Effect::Idempotent
@@ -298,9 +448,13 @@ fn effect(fields: &mut Fields<'_>, problems: &mut Diagnostics) -> Effect {
 fn locks(node: Option<&Node>, problems: &mut Diagnostics) -> Vec<Template> {
     match node {
         None => Vec::new(),
-        Some(Node { shape: Shape::List(values), .. }) => {
-            values.iter().filter_map(|value| template(value, "lock", problems)).collect()
-        }
+        Some(Node {
+            shape: Shape::List(values),
+            ..
+        }) => values
+            .iter()
+            .filter_map(|value| template(value, "lock", problems))
+            .collect(),
         Some(node) => template(node, "lock", problems).into_iter().collect(),
     }
 }
@@ -308,14 +462,19 @@ fn locks(node: Option<&Node>, problems: &mut Diagnostics) -> Vec<Template> {
 fn cleanup(node: &Node, problems: &mut Diagnostics) -> Option<Vec<Stage>> {
     let mut fields = Fields::open(node, "a cleanup", problems)?;
     let pipe = fields.take("pipe");
-    let single: Vec<(&'static str, &Node)> =
-        ["exec", "shell"].into_iter().filter_map(|name| fields.take(name).map(|node| (name, node))).collect();
+    let single: Vec<(&'static str, &Node)> = ["exec", "shell"]
+        .into_iter()
+        .filter_map(|name| fields.take(name).map(|node| (name, node)))
+        .collect();
     fields.close(problems);
     match (pipe, single.as_slice()) {
         (Some(pipe), []) => Some(stages(pipe, problems)),
         (None, [(kind, node)]) => parse_stage(kind, node, problems).map(|stage| vec![stage]),
         _ => {
-            problems.push(Diagnostic::at(node.span, "a cleanup has one of `exec`, `shell` and `pipe`"));
+            problems.push(Diagnostic::at(
+                node.span,
+                "a cleanup has one of `exec`, `shell` and `pipe`",
+            ));
             None
         }
     }
@@ -328,14 +487,30 @@ fn output(name: &str, node: &Node, problems: &mut Diagnostics) -> Option<Output>
     {
         problems.push(Diagnostic::at(span, "an output comes from `stdout`"));
     }
-    let parse = fields.take("parse").and_then(|node| parse(node, "parse", problems)).unwrap_or(Parse::Text);
-    let select = fields.take("select").and_then(|node| expr(node, "select", problems));
+    let parse = fields
+        .take("parse")
+        .and_then(|node| parse(node, "parse", problems))
+        .unwrap_or(Parse::Text);
+    let select = fields
+        .take("select")
+        .and_then(|node| expr(node, "select", problems));
     let secret = fields.flag("secret", problems);
     fields.close(problems);
-    Some(Output { name: name.to_owned(), parse, select, secret, span: node.span })
+    Some(Output {
+        name: name.to_owned(),
+        parse,
+        select,
+        secret,
+        span: node.span,
+    })
 }
 
 pub(super) fn env(fields: &mut Fields<'_>, problems: &mut Diagnostics) -> Vec<(String, Template)> {
     let entries = fields.map("env", problems);
-    entries.iter().filter_map(|(key, node)| template(node, &key.text, problems).map(|value| (key.text.clone(), value))).collect()
+    entries
+        .iter()
+        .filter_map(|(key, node)| {
+            template(node, &key.text, problems).map(|value| (key.text.clone(), value))
+        })
+        .collect()
 }

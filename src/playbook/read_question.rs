@@ -6,7 +6,9 @@ use crate::document::{Diagnostic, Diagnostics, Fields, Node, Shape};
 use crate::kind::Field;
 use crate::playbook::read::{as_template, expr, states, template};
 use crate::playbook::read_action::{parse_stage, stages};
-use crate::playbook::{Argument, ArgumentValue, Ask, Guard, How, Probe, ProbeQuestion, Question, Retry, Until};
+use crate::playbook::{
+    Argument, ArgumentValue, Ask, Guard, How, Probe, ProbeQuestion, Question, Retry, Until,
+};
 
 const QUESTION: &str = "a question";
 
@@ -17,64 +19,112 @@ pub(super) fn question(node: &Node, problems: &mut Diagnostics) -> Option<Questi
     question
 }
 
-fn question_fields(fields: &mut Fields<'_>, node: &Node, problems: &mut Diagnostics) -> Option<Question> {
+fn question_fields(
+    fields: &mut Fields<'_>,
+    node: &Node,
+    problems: &mut Diagnostics,
+) -> Option<Question> {
     if let Some(that) = fields.take("that") {
         return expr(that, "that", problems).map(Question::That);
     }
     if !fields.has("probe") {
-        problems.push(Diagnostic::at(fields.span(), "a question needs `probe` (with `is`) or `that`"));
+        problems.push(Diagnostic::at(
+            fields.span(),
+            "a question needs `probe` (with `is`) or `that`",
+        ));
         return None;
     }
     let (probe, span) = fields.need_text("probe", problems)?;
     let arguments = arguments(fields.take("with"), problems);
     let is = fields.take("is").map(|node| states(node, "is", problems));
-    let is_not = fields.take("is_not").map(|node| states(node, "is_not", problems));
-    let each = fields.take("for").and_then(|node| template(node, "for", problems));
+    let is_not = fields
+        .take("is_not")
+        .map(|node| states(node, "is_not", problems));
+    let each = fields
+        .take("for")
+        .and_then(|node| template(node, "for", problems));
     let any = fields.flag("any", problems);
     let (states, negated) = match (is, is_not) {
         (Some(states), None) => (states, false),
         (None, Some(states)) => (states, true),
         _ => {
-            problems.push(Diagnostic::at(node.span, "a question to a probe needs one of `is` and `is_not`"));
+            problems.push(Diagnostic::at(
+                node.span,
+                "a question to a probe needs one of `is` and `is_not`",
+            ));
             return None;
         }
     };
-    Some(Question::Probe(ProbeQuestion { probe, arguments, states, negated, each, any, span }))
+    Some(Question::Probe(ProbeQuestion {
+        probe,
+        arguments,
+        states,
+        negated,
+        each,
+        any,
+        span,
+    }))
 }
 
 pub(super) fn until(node: &Node, problems: &mut Diagnostics) -> Option<Until> {
     let mut fields = Fields::open(node, "`until`", problems)?;
     let question = question_fields(&mut fields, node, problems);
-    let every = fields.duration("every", problems).unwrap_or(Duration::from_secs(1));
-    let within = fields.duration("within", problems).unwrap_or(Duration::from_secs(600));
-    let lost = fields.take("lost").map(|node| states(node, "lost", problems)).unwrap_or_default();
-    let lost_after = fields.duration("lost_after", problems).unwrap_or(Duration::from_secs(60));
+    let every = fields
+        .duration("every", problems)
+        .unwrap_or(Duration::from_secs(1));
+    let within = fields
+        .duration("within", problems)
+        .unwrap_or(Duration::from_secs(600));
+    let lost = fields
+        .take("lost")
+        .map(|node| states(node, "lost", problems))
+        .unwrap_or_default();
+    let lost_after = fields
+        .duration("lost_after", problems)
+        .unwrap_or(Duration::from_secs(60));
     fields.close(problems);
-    Some(Until { question: question?, every, within, lost, lost_after })
+    Some(Until {
+        question: question?,
+        every,
+        within,
+        lost,
+        lost_after,
+    })
 }
 
 pub(super) fn guard(node: &Node, problems: &mut Diagnostics) -> Option<Guard> {
     let mut fields = Fields::open(node, "a guard", problems)?;
     let when = fields.take("when");
     let unless = fields.take("unless");
-    let say = fields.need("say", problems).and_then(|node| template(node, "say", problems));
+    let say = fields
+        .need("say", problems)
+        .and_then(|node| template(node, "say", problems));
     fields.close(problems);
     let (asked, is_when) = match (when, unless) {
         (Some(node), None) => (node, true),
         (None, Some(node)) => (node, false),
         _ => {
-            problems.push(Diagnostic::at(node.span, "a guard has one of `when` and `unless`, each with a question"));
+            problems.push(Diagnostic::at(
+                node.span,
+                "a guard has one of `when` and `unless`, each with a question",
+            ));
             return None;
         }
     };
-    Some(Guard { question: question(asked, problems)?, when: is_when, say: say? })
+    Some(Guard {
+        question: question(asked, problems)?,
+        when: is_when,
+        say: say?,
+    })
 }
 
 pub(super) fn retry(node: &Node, problems: &mut Diagnostics) -> Option<Retry> {
     let mut fields = Fields::open(node, "`retry`", problems)?;
     let attempts = fields.count("attempts", problems);
     let within = fields.duration("within", problems);
-    let every = fields.duration("every", problems).unwrap_or(Duration::from_secs(5));
+    let every = fields
+        .duration("every", problems)
+        .unwrap_or(Duration::from_secs(5));
     let backoff = match fields.take("backoff").map(|node| (&node.shape, node.span)) {
         None => 1.0,
         Some((Shape::Int(factor @ 1..=10), _)) => f64::from(u32::try_from(*factor).unwrap_or(1)),
@@ -84,19 +134,36 @@ pub(super) fn retry(node: &Node, problems: &mut Diagnostics) -> Option<Retry> {
             1.0
         }
     };
-    let at_most = fields.duration("at_most", problems).unwrap_or(Duration::from_secs(60));
-    let when = fields.take("when").and_then(|node| expr(node, "when", problems));
+    let at_most = fields
+        .duration("at_most", problems)
+        .unwrap_or(Duration::from_secs(60));
+    let when = fields
+        .take("when")
+        .and_then(|node| expr(node, "when", problems));
     fields.close(problems);
     if attempts.is_none() && within.is_none() {
-        problems.push(Diagnostic::at(node.span, "`retry` needs `attempts` or `within`: nothing is tried for ever"));
+        problems.push(Diagnostic::at(
+            node.span,
+            "`retry` needs `attempts` or `within`: nothing is tried for ever",
+        ));
     }
-    Some(Retry { attempts, within, every, backoff, at_most, when })
+    Some(Retry {
+        attempts,
+        within,
+        every,
+        backoff,
+        at_most,
+        when,
+    })
 }
 
 pub(super) fn arguments(node: Option<&Node>, problems: &mut Diagnostics) -> Vec<Argument> {
     let Some(node) = node else { return Vec::new() };
     let Shape::Map(entries) = &node.shape else {
-        problems.push(Diagnostic::at(node.span, format!("`with` is a mapping, but this is {}", node.shape.noun())));
+        problems.push(Diagnostic::at(
+            node.span,
+            format!("`with` is a mapping, but this is {}", node.shape.noun()),
+        ));
         return Vec::new();
     };
     entries
@@ -115,24 +182,50 @@ pub(super) fn arguments(node: Option<&Node>, problems: &mut Diagnostics) -> Vec<
 pub(super) fn parameters(node: Option<&Node>, problems: &mut Diagnostics) -> Vec<Field> {
     let Some(node) = node else { return Vec::new() };
     let Shape::Map(entries) = &node.shape else {
-        problems.push(Diagnostic::at(node.span, format!("parameters are a mapping of names to types, but this is {}", node.shape.noun())));
+        problems.push(Diagnostic::at(
+            node.span,
+            format!(
+                "parameters are a mapping of names to types, but this is {}",
+                node.shape.noun()
+            ),
+        ));
         return Vec::new();
     };
-    entries.iter().filter_map(|(key, node)| Field::read(&key.text, node, problems)).collect()
+    entries
+        .iter()
+        .filter_map(|(key, node)| Field::read(&key.text, node, problems))
+        .collect()
 }
 
 pub(super) fn probe(name: &str, node: &Node, problems: &mut Diagnostics) -> Option<Probe> {
     let mut fields = Fields::open(node, "a probe", problems)?;
-    let title = fields.take("title").and_then(|node| template(node, "title", problems));
+    let title = fields
+        .take("title")
+        .and_then(|node| template(node, "title", problems));
     let parameters = parameters(fields.take("with"), problems);
-    let settle = fields.duration("settle", problems).unwrap_or(Duration::from_secs(30));
+    let settle = fields
+        .duration("settle", problems)
+        .unwrap_or(Duration::from_secs(30));
     let asks = fields.list("ask", problems);
     if asks.is_empty() {
-        problems.push(Diagnostic::at(fields.span(), format!("the probe `{name}` needs `ask`: a list of ways to ask")));
+        problems.push(Diagnostic::at(
+            fields.span(),
+            format!("the probe `{name}` needs `ask`: a list of ways to ask"),
+        ));
     }
     fields.close(problems);
-    let asks = asks.into_iter().filter_map(|node| ask(node, problems)).collect();
-    Some(Probe { name: name.to_owned(), title, parameters, settle, asks, span: node.span })
+    let asks = asks
+        .into_iter()
+        .filter_map(|node| ask(node, problems))
+        .collect();
+    Some(Probe {
+        name: name.to_owned(),
+        title,
+        parameters,
+        settle,
+        asks,
+        span: node.span,
+    })
 }
 
 fn ask(node: &Node, problems: &mut Diagnostics) -> Option<Ask> {
@@ -140,20 +233,30 @@ fn ask(node: &Node, problems: &mut Diagnostics) -> Option<Ask> {
     let run = fields.take("run");
     let pipe = fields.take("pipe");
     let file = fields.take("file");
-    let timeout = fields.duration("timeout", problems).unwrap_or(Duration::from_secs(30));
+    let timeout = fields
+        .duration("timeout", problems)
+        .unwrap_or(Duration::from_secs(30));
     let secret = fields.flag("secret", problems);
     let answers = fields.map("answers", problems);
     if answers.is_empty() {
-        problems.push(Diagnostic::at(fields.span(), "a way to ask needs `answers`: names of states with their conditions"));
+        problems.push(Diagnostic::at(
+            fields.span(),
+            "a way to ask needs `answers`: names of states with their conditions",
+        ));
     }
     fields.close(problems);
     let how = match (run, pipe, file) {
-        (Some(run), None, None) => How::Pipe(parse_stage("exec", run, problems).into_iter().collect()),
+        (Some(run), None, None) => {
+            How::Pipe(parse_stage("exec", run, problems).into_iter().collect())
+        }
         (None, Some(pipe), None) => How::Pipe(stages(pipe, problems)),
         (None, None, Some(file)) => How::File(template(file, "file", problems)?),
         (None, None, None) => How::Nothing,
         _ => {
-            problems.push(Diagnostic::at(node.span, "a way to ask has one of `run`, `pipe` and `file`"));
+            problems.push(Diagnostic::at(
+                node.span,
+                "a way to ask has one of `run`, `pipe` and `file`",
+            ));
             return None;
         }
     };
@@ -162,12 +265,21 @@ fn ask(node: &Node, problems: &mut Diagnostics) -> Option<Ask> {
         .filter_map(|(key, node)| {
             if key.text == "unknown" {
                 problems.push(
-                    Diagnostic::at(key.span, "`unknown` cannot be named: it is what fits no condition").help("leave it out"),
+                    Diagnostic::at(
+                        key.span,
+                        "`unknown` cannot be named: it is what fits no condition",
+                    )
+                    .help("leave it out"),
                 );
                 return None;
             }
             expr(node, &key.text, problems).map(|expr| (key.text.clone(), expr))
         })
         .collect();
-    Some(Ask { how, timeout, secret, answers })
+    Some(Ask {
+        how,
+        timeout,
+        secret,
+        answers,
+    })
 }

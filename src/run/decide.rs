@@ -61,8 +61,11 @@ pub enum Decision {
 pub fn decide(plan: &Plan, run: &Run, now: Elapsed, limits: Limits) -> Vec<Decision> {
     let mut decisions = Vec::new();
     let mut running = run.running().len();
-    let mut held: BTreeSet<&str> =
-        run.running().iter().flat_map(|&ix| plan.task(ix).locks.iter().map(String::as_str)).collect();
+    let mut held: BTreeSet<&str> = run
+        .running()
+        .iter()
+        .flat_map(|&ix| plan.task(ix).locks.iter().map(String::as_str))
+        .collect();
     let stopping = run.cancelled() || (run.failed() && limits.mode != Mode::KeepGoing);
     if run.failed() && limits.mode == Mode::FailFast && running > 0 {
         decisions.push(Decision::Stop);
@@ -101,7 +104,12 @@ pub fn decide(plan: &Plan, run: &Run, now: Elapsed, limits: Limits) -> Vec<Decis
             }
         }
         if let Some(need) = failed_need {
-            decisions.push(Decision::Skip { task: ix, reason: SkipReason::Need { task: plan.task(need).key.clone() } });
+            decisions.push(Decision::Skip {
+                task: ix,
+                reason: SkipReason::Need {
+                    task: plan.task(need).key.clone(),
+                },
+            });
             continue;
         }
         open = true;
@@ -118,10 +126,16 @@ pub fn decide(plan: &Plan, run: &Run, now: Elapsed, limits: Limits) -> Vec<Decis
         if free {
             running += 1;
             held.extend(task.locks.iter().map(String::as_str));
-            decisions.push(Decision::Start { task: ix, attempt, in_doubt });
+            decisions.push(Decision::Start {
+                task: ix,
+                attempt,
+                in_doubt,
+            });
         }
     }
-    let acts = decisions.iter().any(|decision| matches!(decision, Decision::Start { .. } | Decision::Skip { .. }));
+    let acts = decisions
+        .iter()
+        .any(|decision| matches!(decision, Decision::Start { .. } | Decision::Skip { .. }));
     if !acts && running == 0 && (stopping || !open) {
         decisions.push(Decision::Finish);
     } else if !acts && let Some(until) = wake {

@@ -46,7 +46,9 @@ impl AttemptEnd {
     /// The reason in a line.
     pub fn why(&self) -> String {
         match self {
-            Self::Changed { why, .. } | Self::Unchanged { why, .. } | Self::Skipped { why } => why.clone(),
+            Self::Changed { why, .. } | Self::Unchanged { why, .. } | Self::Skipped { why } => {
+                why.clone()
+            }
             Self::Failed { failure, .. } => failure.line(),
             Self::Cancelled => "cancelled".into(),
         }
@@ -92,8 +94,12 @@ impl Outcome {
     /// Whether tasks that need this one may go.
     pub fn satisfies(&self) -> bool {
         match self {
-            Self::Changed { .. } | Self::Unchanged { .. } | Self::Skipped(SkipReason::Condition { .. }) => true,
-            Self::Skipped(SkipReason::Need { .. }) | Self::Failed(_) | Self::Cancelled { .. } => false,
+            Self::Changed { .. }
+            | Self::Unchanged { .. }
+            | Self::Skipped(SkipReason::Condition { .. }) => true,
+            Self::Skipped(SkipReason::Need { .. }) | Self::Failed(_) | Self::Cancelled { .. } => {
+                false
+            }
         }
     }
 
@@ -198,7 +204,14 @@ pub struct Failure {
 impl Failure {
     /// A failure with a sentence only.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), command: None, status: None, last_lines: Vec::new(), hint: None }
+        Self {
+            kind,
+            message: message.into(),
+            command: None,
+            status: None,
+            last_lines: Vec::new(),
+            hint: None,
+        }
     }
 
     /// Adds what to do next.
