@@ -66,6 +66,15 @@ pub struct Reporter {
 }
 
 impl Reporter {
+    /// A reporter to whom nobody listens: for questions outside a run.
+    pub fn nowhere(task: TaskIx) -> Self {
+        Self {
+            task,
+            facts: mpsc::unbounded_channel().0,
+            notes: mpsc::channel(1).0,
+        }
+    }
+
     /// Reports a durable fact.
     pub fn fact(&self, event: Event) {
         // The engine outlives its attempts; when it is gone nobody is left to tell.
