@@ -173,7 +173,12 @@ fn broken_lines_of_base64_are_masked() {
             .map(|line| str::from_utf8(line).unwrap())
             .collect();
         let masked = mask_of(&[&value]).text(&lines.join("\n")).into_owned();
-        assert!(masked.split('\n').all(|line| line.trim_end_matches('=') == MASKED), "{masked}");
+        assert!(
+            masked
+                .split('\n')
+                .all(|line| line.trim_end_matches('=') == MASKED),
+            "{masked}"
+        );
     }
 }
 
