@@ -330,3 +330,6 @@ fn error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,1 +1,4 @@
 //! All integration tests, in one binary.
+
+#[cfg(target_os = "linux")]
+mod process;
