@@ -22,7 +22,7 @@ mod select;
 mod visit;
 
 pub use expand::make;
-pub use select::Selection;
+pub use select::{Extent, Selection};
 
 /// Which task of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
