@@ -82,6 +82,11 @@ impl Item {
             .join("/")
     }
 
+    /// The cluster that it is for, if it is for one.
+    pub fn cluster(&self) -> Option<&str> {
+        self.0.iter().find(|(axis, _)| axis == "cluster").map(|(_, name)| name.as_str())
+    }
+
     /// Whether two items agree on every axis that both have: how `needs` joins.
     pub fn agrees(&self, other: &Self) -> bool {
         self.0.iter().all(|(axis, value)| {
