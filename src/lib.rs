@@ -9,6 +9,7 @@ pub mod engine;
 pub mod inventory;
 pub mod journal;
 pub mod kind;
+pub mod observe;
 pub mod plan;
 pub mod playbook;
 pub mod process;
