@@ -26,11 +26,23 @@ use error::Error;
 #[command(name = "bootstrap", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Args {
     /// The project's folder [default: the nearest one upwards with `playbooks/`].
-    #[arg(short = 'C', long, global = true, value_name = "DIR", env = "BOOTSTRAP_DIRECTORY")]
+    #[arg(
+        short = 'C',
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "BOOTSTRAP_DIRECTORY"
+    )]
     directory: Option<PathBuf>,
 
     /// When to use colour.
-    #[arg(long, global = true, value_name = "WHEN", default_value = "auto", env = "BOOTSTRAP_COLOR")]
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "BOOTSTRAP_COLOR"
+    )]
     color: Colour,
 
     /// Say what the program itself does, on standard error (twice: more).
@@ -308,7 +320,11 @@ pub fn main() -> ExitCode {
         Ok(args) => args,
         Err(error) => {
             // Help and version are printed by clap to standard output, with exit code 0.
-            let code = if error.use_stderr() { exit::USAGE } else { exit::DONE };
+            let code = if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::DONE
+            };
             error.print().ok();
             return ExitCode::from(code);
         }
@@ -329,7 +345,10 @@ pub fn main() -> ExitCode {
     match dispatch(args.command, &context) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            put(&mut std::io::stderr().lock(), &error.render(context.colour_err));
+            put(
+                &mut std::io::stderr().lock(),
+                &error.render(context.colour_err),
+            );
             ExitCode::from(error.code())
         }
     }
@@ -341,7 +360,11 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
             let (selection, how, extent) = match what {
                 What::Story { id, how, only } => (Selection::Story(id), how, only),
                 What::Epic { id, how, only } => (Selection::Epic(id), how, only),
-                What::Task { name, arguments, how } => (Selection::Task { name, arguments }, how, false),
+                What::Task {
+                    name,
+                    arguments,
+                    how,
+                } => (Selection::Task { name, arguments }, how, false),
             };
             let extent = if extent { Extent::Only } else { Extent::Whole };
             work::run(context, selection, extent, &how)
@@ -353,18 +376,33 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
             };
             work::run(context, selection, Extent::Criteria, &how)
         }
-        Command::Resume { run, advance, output } => work::resume(context, run.as_deref(), &advance, output),
+        Command::Resume {
+            run,
+            advance,
+            output,
+        } => work::resume(context, run.as_deref(), &advance, output),
         Command::Plan { what } => {
             let (selection, how, only) = match what {
                 PlanWhat::Story { id, how, only } => (Selection::Story(id), how, only),
                 PlanWhat::Epic { id, how, only } => (Selection::Epic(id), how, only),
-                PlanWhat::Task { name, arguments, how } => (Selection::Task { name, arguments }, how, false),
+                PlanWhat::Task {
+                    name,
+                    arguments,
+                    how,
+                } => (Selection::Task { name, arguments }, how, false),
             };
-            look::plan(context, &selection, if only { Extent::Only } else { Extent::Whole }, &how)
+            look::plan(
+                context,
+                &selection,
+                if only { Extent::Only } else { Extent::Whole },
+                &how,
+            )
         }
         Command::Status { run, json } => history::status(context, run.as_deref(), json),
         Command::Runs { json } => history::runs(context, json),
-        Command::Logs { task, run, files } => history::logs(context, task.as_deref(), run.as_deref(), files),
+        Command::Logs { task, run, files } => {
+            history::logs(context, task.as_deref(), run.as_deref(), files)
+        }
         Command::Render(args) => render::render(context, &args),
         Command::Validate { json } => look::validate(context, json),
         Command::Doctor { json } => doctor::doctor(context, json),
@@ -383,7 +421,13 @@ fn trace(verbose: u8) {
     if verbose == 0 && wanted.is_none() {
         return;
     }
-    let filter = wanted.unwrap_or_else(|| if verbose > 1 { "bootstrap=trace".into() } else { "bootstrap=debug".into() });
+    let filter = wanted.unwrap_or_else(|| {
+        if verbose > 1 {
+            "bootstrap=trace".into()
+        } else {
+            "bootstrap=debug".into()
+        }
+    });
     tracing_subscriber::fmt()
         .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
         .with_writer(std::io::stderr)
@@ -395,27 +439,39 @@ impl Context {
     fn root(&self) -> Result<PathBuf, Error> {
         let start = match &self.given {
             Some(given) => given.clone(),
-            None => std::env::current_dir().map_err(|error| Error::cannot_start("the current folder cannot be read", Some(&error)))?,
+            None => std::env::current_dir().map_err(|error| {
+                Error::cannot_start("the current folder cannot be read", Some(&error))
+            })?,
         };
         let start = start.canonicalize().map_err(|error| {
-            Error::cannot_start(format!("there is no folder {}", start.display()), Some(&error)).hint("-C names the project's folder")
+            Error::cannot_start(
+                format!("there is no folder {}", start.display()),
+                Some(&error),
+            )
+            .hint("-C names the project's folder")
         })?;
         if self.given.is_some() {
             return Ok(start);
         }
-        let found = start.ancestors().find(|folder| folder.join(PLAYBOOKS).is_dir()).map(Path::to_path_buf);
+        let found = start
+            .ancestors()
+            .find(|folder| folder.join(PLAYBOOKS).is_dir())
+            .map(Path::to_path_buf);
         Ok(found.unwrap_or(start))
     }
 
     fn project(&self) -> Result<Project, Error> {
         let root = self.root()?;
-        Project::load(&root).map_err(|broken| Error::invalid(&broken.sources, &broken.problems, self.colour_err))
+        Project::load(&root)
+            .map_err(|broken| Error::invalid(&broken.sources, &broken.problems, self.colour_err))
     }
 }
 
 /// The caller's environment, as far as it is text.
 fn environment() -> std::collections::BTreeMap<String, String> {
-    std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?))).collect()
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -37,6 +37,7 @@ pub use ask::Verdict;
 pub use pace::Pace;
 
 use stage::{PipeEnd, PipeOutput};
+pub use stage::{unified_diff, write_file};
 
 /// What a person is asked.
 #[derive(Debug, Clone)]
@@ -172,6 +173,22 @@ impl Performer {
                 Err(Stop::Cancelled) => Verdict::Unknown("cancelled".into()),
             },
         )
+    }
+
+    /// How the file that a task writes would differ: empty if not at all, nothing if the task writes no file or its text cannot be known.
+    pub async fn difference(&self, ix: TaskIx) -> Option<String> {
+        let task = self.plan.task(ix);
+        let Duty::Work(body) = &task.duty else {
+            return None;
+        };
+        let cancel = Cancel::new();
+        let reporter = Reporter::nowhere(ix);
+        let work = self.work(task, 0, &reporter, &cancel);
+        let difference = work
+            .difference(body, &self.scope(task, &BTreeMap::new()))
+            .await
+            .ok()??;
+        Some(self.mask.text(&difference).into_owned())
     }
 
     /// Makes the texts of a render target: the file's name and its text.

@@ -84,7 +84,10 @@ impl Item {
 
     /// The cluster that it is for, if it is for one.
     pub fn cluster(&self) -> Option<&str> {
-        self.0.iter().find(|(axis, _)| axis == "cluster").map(|(_, name)| name.as_str())
+        self.0
+            .iter()
+            .find(|(axis, _)| axis == "cluster")
+            .map(|(_, name)| name.as_str())
     }
 
     /// Whether two items agree on every axis that both have: how `needs` joins.

@@ -16,6 +16,7 @@
 
 mod lock;
 
+pub use lock::is_held;
 pub use lock::{Busy, Holder, Lock, LockError};
 
 use crate::secret::{Key, KeyError};

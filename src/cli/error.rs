@@ -42,7 +42,11 @@ impl Error {
             write!(message, ": {error}").ok();
             source = error.source();
         }
-        Self { kind, message, hints: Vec::new() }
+        Self {
+            kind,
+            message,
+            hints: Vec::new(),
+        }
     }
 
     /// What was typed cannot be done.
@@ -65,7 +69,11 @@ impl Error {
         let count = problems.len();
         let noun = if count == 1 { "problem" } else { "problems" };
         let text = problems.render(sources, colour);
-        Self { kind: Kind::Invalid, message: format!("{text}{count} {noun} found; nothing was run"), hints: Vec::new() }
+        Self {
+            kind: Kind::Invalid,
+            message: format!("{text}{count} {noun} found; nothing was run"),
+            hints: Vec::new(),
+        }
     }
 
     /// Adds what to do.
@@ -95,7 +103,7 @@ impl Error {
             }
         };
         for hint in &self.hints {
-            writeln!(text, "  {} {hint}", paint(Tone::Note, "help:", colour)).ok();
+            writeln!(text, "  {} {hint}", paint(Tone::Quiet, "help:", colour)).ok();
         }
         text
     }
@@ -103,7 +111,8 @@ impl Error {
 
 impl From<workspace::Error> for Error {
     fn from(error: workspace::Error) -> Self {
-        Self::cannot_start("the state folder cannot be used", Some(&error)).hint("state lives in `.bootstrap` of the project's folder, which must be writable")
+        Self::cannot_start("the state folder cannot be used", Some(&error))
+            .hint("state lives in `.bootstrap` of the project's folder, which must be writable")
     }
 }
 

@@ -30,10 +30,22 @@ pub const fn signal(name: &str) -> u8 {
 pub const TABLE: [(u8, &str); 9] = [
     (DONE, "done"),
     (FAILED, "a task failed, or a criterion is not met"),
-    (USAGE, "the arguments are wrong; for `plan --diff`: changes are pending"),
-    (INVALID, "a playbook, the inventory or a template is invalid"),
-    (CANNOT_START, "it cannot start: a tool is missing, a folder cannot be read or written"),
-    (CANNOT_RESUME, "it cannot resume: another run works here, the journal is damaged, or there is nothing to resume"),
+    (
+        USAGE,
+        "the arguments are wrong; for `plan --diff`: changes are pending",
+    ),
+    (
+        INVALID,
+        "a playbook, the inventory or a template is invalid",
+    ),
+    (
+        CANNOT_START,
+        "it cannot start: a tool is missing, a folder cannot be read or written",
+    ),
+    (
+        CANNOT_RESUME,
+        "it cannot resume: another run works here, the journal is damaged, or there is nothing to resume",
+    ),
     (BUG, "a bug of ours"),
     (130, "interrupted by Ctrl-C (SIGINT)"),
     (143, "ended by SIGTERM (129: SIGHUP, 131: SIGQUIT)"),

@@ -101,14 +101,19 @@ pub fn find(text: &str, schemes: &[&str]) -> Vec<std::ops::Range<usize>> {
 /// Reads a file of references and values: `op://Vault/item/FIELD: value`.
 pub fn read_secrets_file(path: &std::path::Path) -> Result<BTreeMap<String, Secret>, String> {
     let text = Zeroizing::new(std::fs::read_to_string(path).map_err(|error| error.to_string())?);
-    let values: BTreeMap<String, String> =
-        serde_yaml::from_str(&text).map_err(|_| "it is not a mapping of references to texts".to_owned())?;
+    let values: BTreeMap<String, String> = serde_yaml::from_str(&text)
+        .map_err(|_| "it is not a mapping of references to texts".to_owned())?;
     for reference in values.keys() {
         if Reference::parse(reference).is_none() {
-            return Err(format!("`{reference}` is not a reference such as op://Vault/item/FIELD"));
+            return Err(format!(
+                "`{reference}` is not a reference such as op://Vault/item/FIELD"
+            ));
         }
     }
-    Ok(values.into_iter().map(|(reference, value)| (reference, Secret::new(value))).collect())
+    Ok(values
+        .into_iter()
+        .map(|(reference, value)| (reference, Secret::new(value)))
+        .collect())
 }
 
 impl Store {

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 use crate::perform::command::{Answer, Request, shell_words};
 use crate::perform::{Stop, Work};
 use crate::playbook::{
-    Body, Effect, Exec, Parse, References, Render, RenderSource, RenderTarget, Stage,
+    Action, Body, Effect, Exec, Parse, References, Render, RenderSource, RenderTarget, Stage,
 };
 use crate::run::{Failure, FailureKind};
 use crate::template::{self, Scope};
@@ -230,6 +230,37 @@ impl Work<'_> {
         })
     }
 
+    pub(super) async fn difference(
+        &self,
+        body: &Body,
+        scope: &Scope,
+    ) -> Result<Option<String>, Stop> {
+        let Action::Pipe(stages) = &body.action else {
+            return Ok(None);
+        };
+        let mut flowing = None;
+        for stage in stages {
+            let Stage::Render(render) = stage else {
+                return Ok(None);
+            };
+            let text = self.rendered(render, flowing.take(), scope).await?;
+            if let Some(to) = &render.to {
+                let name = self.text(to, scope)?;
+                let old = template::below(&self.performer.project.root, &name)
+                    .ok()
+                    .and_then(|path| std::fs::read_to_string(path).ok())
+                    .unwrap_or_default();
+                return Ok(Some(unified_diff(
+                    &name,
+                    &old,
+                    &String::from_utf8_lossy(&text),
+                )));
+            }
+            flowing = Some(text);
+        }
+        Ok(None)
+    }
+
     pub(super) async fn render_target(
         &self,
         target: &RenderTarget,
@@ -278,7 +309,7 @@ impl Work<'_> {
 }
 
 /// Writes a file whole or not at all, and only if it is different. Gives whether it was written.
-pub(crate) fn write_file(path: &Path, text: &[u8], mode: u32) -> std::io::Result<bool> {
+pub fn write_file(path: &Path, text: &[u8], mode: u32) -> std::io::Result<bool> {
     if let Ok(old) = std::fs::read(path)
         && old == text
         && std::fs::metadata(path)?.permissions().mode() & 0o777 == mode
@@ -304,4 +335,16 @@ pub(crate) fn write_file(path: &Path, text: &[u8], mode: u32) -> std::io::Result
     file.persist(path).map_err(|error| error.error)?;
     std::fs::File::open(folder)?.sync_all()?;
     Ok(true)
+}
+
+/// How two texts of a file differ, as `diff -u` shows it; empty if they do not.
+pub fn unified_diff(name: &str, old: &str, new: &str) -> String {
+    if old == new {
+        return String::new();
+    }
+    similar::TextDiff::from_lines(old, new)
+        .unified_diff()
+        .context_radius(3)
+        .header(&format!("a/{name}"), &format!("b/{name}"))
+        .to_string()
 }

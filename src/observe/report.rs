@@ -1,0 +1,1 @@
+//! A run as Markdown, for the record.
