@@ -274,17 +274,17 @@ impl Performer {
                                 )
                             })
                             .collect();
-                        (item.clone(), values.into_iter().collect::<Value>())
+                        (item.clone(), Value::from_pairs(values))
                     })
                     .collect();
                 let value = match items.as_slice() {
                     [(_, one)] => one.clone(),
-                    _ => items.into_iter().collect::<Value>(),
+                    _ => Value::from_pairs(items),
                 };
                 (step.clone(), value)
             })
             .collect();
-        scope.set("steps", steps.into_iter().collect::<Value>());
+        scope.set("steps", Value::from_pairs(steps));
         scope
     }
 
