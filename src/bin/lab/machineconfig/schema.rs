@@ -43,7 +43,7 @@ pub(crate) struct Document {
 }
 
 /// A type with a name.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Named {
     kind: String,
@@ -58,7 +58,7 @@ pub(crate) struct Named {
 }
 
 /// A key of a struct.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Field {
     /// The key.
