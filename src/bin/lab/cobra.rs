@@ -11,7 +11,8 @@ use std::fmt::Write as _;
 
 use crate::answer::Answer;
 use arguments::Operands;
-pub(crate) use table::{Command, Flag, Table};
+pub(crate) use table::duration_ms;
+use table::{Command, Flag, Table};
 
 /// A tool of the contract tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
