@@ -27,6 +27,11 @@ impl Selector {
         }
     }
 
+    /// Whether it is for a document with a name.
+    pub(crate) fn has_name(&self) -> bool {
+        !self.name.is_empty()
+    }
+
     /// Deletes from a document; `true` when the whole document is to go.
     pub(crate) fn apply(&self, value: &mut Value, ty: &'static str) -> Result<bool, String> {
         if self.path.is_empty() {
@@ -98,7 +103,7 @@ impl Selector {
 }
 
 /// Takes every deletion out of a document of a patch. The flag says that nothing is left of it.
-pub(crate) fn take(root: &mut Node, _index: usize) -> Result<(Vec<Selector>, bool), String> {
+pub(crate) fn take(root: &mut Node) -> Result<(Vec<Selector>, bool), String> {
     let mut finder = Finder {
         version: value_of(root, "apiVersion").to_owned(),
         kind: value_of(root, "kind").to_owned(),

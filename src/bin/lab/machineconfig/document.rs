@@ -84,9 +84,9 @@ impl Container {
         let (nodes, fault) = yaml::documents(text);
         let mut documents = Vec::new();
         let mut known = Vec::new();
-        for (index, mut node) in nodes.into_iter().enumerate() {
+        for mut node in nodes {
             if with_deletes {
-                let (selectors, is_empty) = delete::take(&mut node, index)?;
+                let (selectors, is_empty) = delete::take(&mut node)?;
                 documents.extend(selectors.into_iter().map(Document::Delete));
                 if is_empty {
                     continue;
@@ -190,13 +190,18 @@ impl Container {
     }
 
     /// Writes every document.
-    pub(crate) fn write(&self) -> String {
+    ///
+    /// A deletion that found no document is still among them: the library writes an empty one, or breaks down if the
+    /// deletion has a name. The lab's text then is the first line of that breakdown.
+    pub(crate) fn write(&self) -> Result<String, String> {
         let text = |document: &Document| match document {
-            Document::Config { ty, value, .. } => emitter::write(&encode::encode(value, ty)),
-            // The library writes what is left of a deletion that found no document.
-            Document::Delete(_) => "{}\n".to_owned(),
+            Document::Config { ty, value, .. } => Ok(emitter::write(&encode::encode(value, ty))),
+            Document::Delete(selector) if selector.has_name() => {
+                Err("panic: reflect.Value.Interface: cannot return value obtained from unexported field or method".to_owned())
+            }
+            Document::Delete(_) => Ok("{}\n".to_owned()),
         };
-        self.documents.iter().map(text).collect::<Vec<_>>().join("---\n")
+        Ok(self.documents.iter().map(text).collect::<Result<Vec<_>, _>>()?.join("---\n"))
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn gen_config(input: &Generated, output: &str) -> Result<String, Stri
         "worker" => machine(input, &secrets, false) + &worker(input, &secrets),
         _ => return Err(format!("invalid output type: {}", quote(output))),
     };
-    Ok(Container::load(&text)?.write())
+    Container::load(&text)?.write()
 }
 
 /// Complains about a bundle that lacks something.

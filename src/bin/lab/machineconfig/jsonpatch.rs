@@ -157,7 +157,8 @@ fn index(key: &str, length: usize) -> Result<usize, String> {
 
 fn get<'a>(parent: &'a mut Value, key: &str) -> Result<&'a mut Value, String> {
     match parent {
-        Value::Map(entries) => entries.get_mut(key).ok_or_else(|| format!("unable to get nonexistent key: {key}: missing value")),
+        // An absent key is nothing, which may be replaced, copied and compared.
+        Value::Map(entries) => Ok(entries.entry(key.to_owned()).or_insert(Value::Nil)),
         Value::List(items) => {
             let at = index(key, items.len())?;
             Ok(&mut items[at])

@@ -83,6 +83,9 @@ fn map(left: &mut Value, right: &Value, inner: &'static str, name: &str, replace
     for (key, right) in rights {
         match lefts.get_mut(key) {
             Some(left) if *left != Value::Nil => {
+                if inner == "any" && own_type(left) != own_type(right) {
+                    return Err(format!("merge type mismatch left {} right {}", own_type(left), own_type(right)));
+                }
                 merge(left, right, inner, false).map_err(|fault| format!("merge map key {name}[{key}]: {fault}"))?;
             }
             _ => {

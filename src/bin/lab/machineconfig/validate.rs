@@ -317,7 +317,7 @@ fn check_extensions(machine: View<'_>, found: &mut Findings) {
 
 fn check_features(machine: View<'_>, role: Role, found: &mut Findings) {
     if machine.flag("features.kubernetesTalosAPIAccess.enabled") == Some(true) {
-        if machine.flag("features.rbac") == Some(false) {
+        if machine.flag("features.rbac") != Some(true) {
             found.error("feature API RBAC should be enabled when Kubernetes Talos API Access feature is enabled");
         }
         if role != Role::ControlPlane {

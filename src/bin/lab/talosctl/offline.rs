@@ -87,7 +87,11 @@ fn patch(call: &Invocation) -> Played {
             None => given.to_owned(),
         });
     }
-    let patched = machineconfig::patch(&base, &patches).map_err(|fault| call.fail(fault))?;
+    let patched = machineconfig::patch(&base, &patches).map_err(|fault| {
+        // Where the real one breaks down, it does so with Go's exit code.
+        let code = if fault.starts_with("panic: ") { 2 } else { 1 };
+        Answer { code, ..call.fail(fault) }
+    })?;
     match call.flag("output") {
         None | Some("") => Ok(Answer::out(patched + "\n")),
         Some(path) => write(call, path, &patched, 0o644).map(|()| Answer::silent()),

@@ -33,7 +33,7 @@ pub(super) fn fault(text: &str, variables: &[&str]) -> Option<String> {
             let name: String = letters[begin..at].iter().collect();
             let is_part = letters[..begin].iter().rev().find(|letter| !letter.is_whitespace()) == Some(&'.');
             if !is_part && !KNOWN.contains(&name.as_str()) && !variables.contains(&name.as_str()) {
-                let under = " ".repeat(begin) + "^";
+                let under = ".".repeat(begin) + "^";
                 let column = begin + 1;
                 return Some(format!(
                     "ERROR: <input>:1:{column}: undeclared reference to '{name}' (in container '')\n | {text}\n | {under}"
