@@ -14,12 +14,21 @@ use crate::clock;
 use crate::cobra::{Invocation, Tool, parse};
 use crate::fault::Kind;
 use crate::room::{Reply, Room};
-use crate::text::pretty;
+use crate::text::{lines, pretty};
 use crate::vault::{Item, Over};
 use crate::world::World;
 
 /// The flags that every command has and the lab plays.
-const COMMON: [&str; 8] = ["format", "help", "cache", "no-color", "iso-timestamps", "debug", "encoding", "vault"];
+const COMMON: [&str; 8] = [
+    "format",
+    "help",
+    "cache",
+    "no-color",
+    "iso-timestamps",
+    "debug",
+    "encoding",
+    "vault",
+];
 
 /// How long a call of the server takes, in milliseconds of lab time.
 const LATENCY: u64 = 800;
@@ -61,13 +70,17 @@ fn plays(call: &Invocation, own: &[&str]) -> Result<(), Answer> {
     call.plays(&all)?;
     match format(call).as_str() {
         "json" | "human-readable" => Ok(()),
-        other => Err(error(&format!("invalid argument \"{other}\" for \"--format\" flag: must be one of [human-readable json]"))),
+        other => Err(error(&format!(
+            "invalid argument \"{other}\" for \"--format\" flag: must be one of [human-readable json]"
+        ))),
     }
 }
 
 fn format(call: &Invocation) -> String {
     let given = call.flag("format").map(ToString::to_string);
-    given.or_else(|| std::env::var("OP_FORMAT").ok()).unwrap_or_else(|| "human-readable".to_string())
+    given
+        .or_else(|| std::env::var("OP_FORMAT").ok())
+        .unwrap_or_else(|| "human-readable".to_string())
 }
 
 fn is_json(call: &Invocation) -> bool {
@@ -85,11 +98,18 @@ fn gate(world: &mut World) -> Result<(), String> {
     world.session.calls += 1;
     let calls = world.session.calls;
     let due = |kind: Kind, after: u64, world: &mut World| {
-        let fault = world.faults.iter_mut().find(|fault| fault.kind == kind && fault.fired == 0 && calls > after)?;
+        let fault = world
+            .faults
+            .iter_mut()
+            .find(|fault| fault.kind == kind && fault.fired == 0 && calls > after)?;
         fault.fired += 1;
         Some(fault.number)
     };
-    let patience = world.faults.iter().find(|fault| fault.kind == Kind::OpExpired).map_or(0, |fault| fault.number);
+    let patience = world
+        .faults
+        .iter()
+        .find(|fault| fault.kind == Kind::OpExpired)
+        .map_or(0, |fault| fault.number);
     if due(Kind::OpExpired, patience, world).is_some() {
         world.session.over = Over::Expired;
     }
@@ -103,9 +123,14 @@ fn gate(world: &mut World) -> Result<(), String> {
         Over::Until(end) if end <= now => world.session.over = Over::No,
         Over::No => {}
         Over::SignedOut => {
-            return Err("You are not currently signed in. Please run `op signin --help` for instructions".to_string());
+            return Err(
+                "You are not currently signed in. Please run `op signin --help` for instructions"
+                    .to_string(),
+            );
         }
-        Over::Expired | Over::Until(_) => return Err("session expired, sign in to create a new session".to_string()),
+        Over::Expired | Over::Until(_) => {
+            return Err("session expired, sign in to create a new session".to_string());
+        }
     }
     if world.session.limited_ms.is_some_and(|end| now < end) {
         return Err("(429) Too Many Requests: You've reached the maximum number of this type of requests this service account is allowed to make. Please retry in 59 minutes or try other requests.".to_string());
@@ -125,15 +150,39 @@ fn ask(room: &Room, mut work: impl FnMut(&mut World) -> Result<Answer, String>) 
 fn vault(world: &World, query: &str) -> Result<usize, String> {
     let by_id = world.vaults.iter().position(|vault| vault.id == query);
     by_id
-        .or_else(|| world.vaults.iter().position(|vault| vault.name.eq_ignore_ascii_case(query)))
-        .ok_or_else(|| format!("\"{query}\" isn't a vault in this account. Specify the vault with its ID or name."))
+        .or_else(|| {
+            world
+                .vaults
+                .iter()
+                .position(|vault| vault.name.eq_ignore_ascii_case(query))
+        })
+        .ok_or_else(|| {
+            format!(
+                "\"{query}\" isn't a vault in this account. Specify the vault with its ID or name."
+            )
+        })
 }
 
 /// Finds an item by id or title, in one vault or in all.
-fn find(world: &World, place: Option<usize>, query: &str, archived: bool) -> Result<(usize, usize), String> {
-    let all = world.vaults.iter().enumerate().filter(|(index, _)| place.is_none_or(|place| place == *index));
+fn find(
+    world: &World,
+    place: Option<usize>,
+    query: &str,
+    archived: bool,
+) -> Result<(usize, usize), String> {
+    let all = world
+        .vaults
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| place.is_none_or(|place| place == *index));
     let items: Vec<(usize, usize, &Item)> = all
-        .flat_map(|(outer, vault)| vault.items.iter().enumerate().map(move |(inner, item)| (outer, inner, item)))
+        .flat_map(|(outer, vault)| {
+            vault
+                .items
+                .iter()
+                .enumerate()
+                .map(move |(inner, item)| (outer, inner, item))
+        })
         .collect();
     if let Some((outer, inner, _)) = items.iter().find(|(.., item)| item.id == query) {
         return Ok((*outer, *inner));
@@ -148,23 +197,28 @@ fn find(world: &World, place: Option<usize>, query: &str, archived: bool) -> Res
                 "\"{query}\" isn't an item in the \"{}\" vault. Specify the item with its UUID, name, or domain.",
                 world.vaults[place].name
             ),
-            None => format!("\"{query}\" isn't an item. Specify the item with its UUID, name, or domain."),
+            None => format!(
+                "\"{query}\" isn't an item. Specify the item with its UUID, name, or domain."
+            ),
         }),
         [(outer, inner, _)] => Ok((*outer, *inner)),
         _ => {
-            let mut lines: Vec<String> = named
+            let mut copies: Vec<String> = named
                 .iter()
                 .map(|(outer, _, item)| {
-                    format!("\n\t* for the item \"{}\" in vault {}: {}", item.title, world.vaults[*outer].name, item.id)
+                    format!(
+                        "\n\t* for the item \"{}\" in vault {}: {}",
+                        item.title, world.vaults[*outer].name, item.id
+                    )
                 })
                 .collect();
             // The real order differs from call to call.
             if world.calls.is_multiple_of(2) {
-                lines.reverse();
+                copies.reverse();
             }
             Err(format!(
                 "More than one item matches \"{query}\". Try again and specify the item by its ID: {}",
-                lines.concat()
+                copies.concat()
             ))
         }
     }
@@ -172,7 +226,9 @@ fn find(world: &World, place: Option<usize>, query: &str, archived: bool) -> Res
 
 /// Returns the vault that `--vault` names.
 fn wanted_vault(world: &World, call: &Invocation) -> Result<Option<usize>, String> {
-    call.flag("vault").map(|query| vault(world, query)).transpose()
+    call.flag("vault")
+        .map(|query| vault(world, query))
+        .transpose()
 }
 
 fn signin(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
@@ -209,7 +265,10 @@ fn whoami(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
 fn accounts(call: &Invocation) -> Result<Answer, Answer> {
     plays(call, &["account"])?;
     Ok(Answer::out(if is_json(call) {
-        pretty(&json!([{ "url": "lab.1password.com", "email": "lab@example.com", "user_uuid": "5GHHPJK5HZC5BAT7WDUXW57G44", "account_uuid": "GRXJPO3CTVEEFIQ2AJPXTPXYRM" }]), "  ") + "\n"
+        pretty(
+            &json!([{ "url": "lab.1password.com", "email": "lab@example.com", "user_uuid": "5GHHPJK5HZC5BAT7WDUXW57G44", "account_uuid": "GRXJPO3CTVEEFIQ2AJPXTPXYRM" }]),
+            "  ",
+        ) + "\n"
     } else {
         "URL                  EMAIL              USER ID\nlab.1password.com    lab@example.com    5GHHPJK5HZC5BAT7WDUXW57G44\n".to_string()
     }))
@@ -217,16 +276,23 @@ fn accounts(call: &Invocation) -> Result<Answer, Answer> {
 
 fn vault_get(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
     plays(call, &[])?;
-    let query = call.args.first().cloned().ok_or_else(|| error("accepts 1 arg(s), received 0"))?;
+    let query = call
+        .args
+        .first()
+        .cloned()
+        .ok_or_else(|| error("accepts 1 arg(s), received 0"))?;
     Ok(ask(room, |world| {
         let found = &world.vaults[vault(world, &query)?];
         let items = found.items.iter().filter(|item| !item.archived).count();
         let made = world.rfc3339(0);
         Ok(Answer::out(if is_json(call) {
-            pretty(&json!({
-                "id": found.id, "name": found.name, "content_version": found.content_version + 1, "attribute_version": 1,
-                "items": items, "type": "USER_CREATED", "created_at": made, "updated_at": made,
-            }), "  ") + "\n"
+            pretty(
+                &json!({
+                    "id": found.id, "name": found.name, "content_version": found.content_version + 1, "attribute_version": 1,
+                    "items": items, "type": "USER_CREATED", "created_at": made, "updated_at": made,
+                }),
+                "  ",
+            ) + "\n"
         } else {
             format!(
                 "ID:                   {}\nName:                 {}\nType:                 USER_CREATED\nAttribute version:    1\nContent version:      {}\nItems:                {items}\nCreated:              now\nUpdated:              now\n",
@@ -250,8 +316,13 @@ fn vault_list(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
                 .collect();
             pretty(&json!(vaults), "  ") + "\n"
         } else {
-            let lines: String = world.vaults.iter().map(|vault| format!("{}    {}\n", vault.id, vault.name)).collect();
-            format!("ID                            NAME\n{lines}")
+            let shown = lines(
+                world
+                    .vaults
+                    .iter()
+                    .map(|vault| format!("{}    {}", vault.id, vault.name)),
+            );
+            format!("ID                            NAME\n{shown}")
         }))
     }))
 }

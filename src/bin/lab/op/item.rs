@@ -29,11 +29,20 @@ pub(super) fn piped() -> Option<String> {
 /// Plays `item get`.
 pub(super) fn get(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
     plays(call, &["fields", "reveal", "include-archive"])?;
-    let query = call.args.first().cloned().ok_or_else(|| error("accepts 1 arg(s), received 0"))?;
+    let query = call
+        .args
+        .first()
+        .cloned()
+        .ok_or_else(|| error("accepts 1 arg(s), received 0"))?;
     if query == "-" {
         return Err(Answer::not_played("op item get -"));
     }
-    let fields: Vec<String> = call.every("fields").iter().flat_map(|list| list.split(',')).map(ToString::to_string).collect();
+    let fields: Vec<String> = call
+        .every("fields")
+        .iter()
+        .flat_map(|list| list.split(','))
+        .map(ToString::to_string)
+        .collect();
     let archived = call.switch("include-archive", false);
     Ok(ask(room, |world| {
         let place = wanted_vault(world, call)?;
@@ -61,22 +70,47 @@ fn some_fields(
     let mut found: Vec<&Field> = Vec::new();
     for word in wanted {
         if let Some(kind) = word.strip_prefix("type=") {
-            found.extend(item.fields.iter().filter(|field| field.kind.eq_ignore_ascii_case(kind)));
+            found.extend(
+                item.fields
+                    .iter()
+                    .filter(|field| field.kind.eq_ignore_ascii_case(kind)),
+            );
             continue;
         }
         let label = word.strip_prefix("label=").unwrap_or(word);
-        let field = item.fields.iter().find(|field| field.label.eq_ignore_ascii_case(label) || field.id == label);
-        found.push(field.ok_or_else(|| format!("\"{label}\" isn't a field in the \"{}\" item", item.title))?);
+        let field = item
+            .fields
+            .iter()
+            .find(|field| field.label.eq_ignore_ascii_case(label) || field.id == label);
+        found.push(
+            field.ok_or_else(|| {
+                format!("\"{label}\" isn't a field in the \"{}\" item", item.title)
+            })?,
+        );
     }
     if is_json(call) {
-        let mut values: Vec<Value> = found.iter().map(|field| show::field(vault, item, field)).collect();
-        let value = if values.len() == 1 { values.remove(0) } else { json!(values) };
+        let mut values: Vec<Value> = found
+            .iter()
+            .map(|field| show::field(vault, item, field))
+            .collect();
+        let value = if values.len() == 1 {
+            values.remove(0)
+        } else {
+            json!(values)
+        };
         return Ok(Answer::out(show::text(&value)));
     }
     let quoted = |value: String| {
-        if value.contains([',', '"', '\n']) { format!("\"{}\"", value.replace('"', "\"\"")) } else { value }
+        if value.contains([',', '"', '\n']) {
+            format!("\"{}\"", value.replace('"', "\"\""))
+        } else {
+            value
+        }
     };
-    let words: Vec<String> = found.iter().map(|field| quoted(show::concealed(item, field, reveal))).collect();
+    let words: Vec<String> = found
+        .iter()
+        .map(|field| quoted(show::concealed(item, field, reveal)))
+        .collect();
     Ok(Answer::out(words.join(",") + "\n"))
 }
 
@@ -84,10 +118,18 @@ fn some_fields(
 pub(super) fn list(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
     plays(call, &["categories", "tags", "include-archive", "long"])?;
     let tags = call.list("tags");
-    let wanted: Vec<String> = call.list("categories").iter().map(|name| category(name)).collect();
+    let wanted: Vec<String> = call
+        .list("categories")
+        .iter()
+        .map(|name| category(name))
+        .collect();
     Ok(ask(room, |world| {
         let place = wanted_vault(world, call)?;
-        let vaults = world.vaults.iter().enumerate().filter(|(index, _)| place.is_none_or(|place| place == *index));
+        let vaults = world
+            .vaults
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| place.is_none_or(|place| place == *index));
         let found: Vec<(&crate::vault::Vault, &Item)> = vaults
             .flat_map(|(_, vault)| vault.items.iter().map(move |item| (vault, item)))
             .filter(|(_, item)| !item.archived || call.switch("include-archive", false))
@@ -95,14 +137,21 @@ pub(super) fn list(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
             .filter(|(_, item)| wanted.is_empty() || wanted.contains(&item.category))
             .collect();
         if is_json(call) {
-            let values: Vec<Value> = found.iter().map(|(vault, item)| show::item(world, vault, item, false)).collect();
+            let values: Vec<Value> = found
+                .iter()
+                .map(|(vault, item)| show::item(world, vault, item, false))
+                .collect();
             return Ok(Answer::out(show::text(&json!(values))));
         }
         if found.is_empty() {
             return Ok(Answer::silent());
         }
         let mut rows = vec![crate::text::row(&["ID", "TITLE", "VAULT", "EDITED"])];
-        rows.extend(found.iter().map(|(vault, item)| crate::text::row(&[&item.id, &item.title, &vault.name, "now"])));
+        rows.extend(
+            found.iter().map(|(vault, item)| {
+                crate::text::row(&[&item.id, &item.title, &vault.name, "now"])
+            }),
+        );
         Ok(Answer::out(crate::text::table(&rows, 4)))
     }))
 }
@@ -124,12 +173,21 @@ fn draft(call: &Invocation, words: &[String], verb: &str) -> Result<Draft, Answe
     let template = call.flag("template");
     let stdin = stdin.filter(|text| !text.trim().is_empty());
     if stdin.is_some() && template.is_some() {
-        let what = if verb == "create" { "create an item" } else { "edit" };
-        return Err(error(&format!("cannot {what} from template and stdin at the same time")));
+        let what = if verb == "create" {
+            "create an item"
+        } else {
+            "edit"
+        };
+        return Err(error(&format!(
+            "cannot {what} from template and stdin at the same time"
+        )));
     }
     let text = match (stdin, template) {
         (Some(text), _) => Some(text),
-        (None, Some(file)) => Some(fs::read_to_string(file).map_err(|why| error(&format!("cannot read template: open {file}: {why}")))?),
+        (None, Some(file)) => Some(
+            fs::read_to_string(file)
+                .map_err(|why| error(&format!("cannot read template: open {file}: {why}")))?,
+        ),
         (None, None) => None,
     };
     let template = match text {
@@ -142,12 +200,18 @@ fn draft(call: &Invocation, words: &[String], verb: &str) -> Result<Draft, Answe
         ),
     };
     let assignments: Vec<String> = words.iter().filter(|word| *word != "-").cloned().collect();
-    Ok(Draft { template, assignments })
+    Ok(Draft {
+        template,
+        assignments,
+    })
 }
 
 /// Plays `item create`.
 pub(super) fn create(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
-    plays(call, &["category", "title", "tags", "template", "dry-run", "reveal"])?;
+    plays(
+        call,
+        &["category", "title", "tags", "template", "dry-run", "reveal"],
+    )?;
     let draft = draft(call, &call.args, "create")?;
     if draft.template.is_some() && call.flag("category").is_some() {
         return Err(error(
@@ -162,7 +226,11 @@ pub(super) fn create(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
         let vault = match (wanted_vault(world, call)?, &template["vault"]) {
             (Some(vault), _) => vault,
             (None, Value::Object(named)) => {
-                let query = named.get("id").or_else(|| named.get("name")).and_then(Value::as_str).unwrap_or_default();
+                let query = named
+                    .get("id")
+                    .or_else(|| named.get("name"))
+                    .and_then(Value::as_str)
+                    .unwrap_or_default();
                 super::vault(world, query)?
             }
             // The personal vault, without a word.
@@ -222,7 +290,12 @@ fn from_template(world: &World, template: &Value) -> Result<Item, String> {
             item.sections.push((id, label));
         }
     }
-    for (number, field) in template["fields"].as_array().into_iter().flatten().enumerate() {
+    for (number, field) in template["fields"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .enumerate()
+    {
         let label = word(field, "label").unwrap_or_default();
         let fresh = || world.id(&format!("field {} {number} {label}", world.calls));
         let value = match &field["value"] {
@@ -234,10 +307,13 @@ fn from_template(world: &World, template: &Value) -> Result<Item, String> {
         if let Some(id) = &section
             && item.sections.iter().all(|(known, _)| known != id)
         {
-            item.sections.push((id.clone(), word(&field["section"], "label")));
+            item.sections
+                .push((id.clone(), word(&field["section"], "label")));
         }
         let read = Field {
-            id: word(field, "id").filter(|id| !id.is_empty()).unwrap_or_else(fresh),
+            id: word(field, "id")
+                .filter(|id| !id.is_empty())
+                .unwrap_or_else(fresh),
             section,
             kind: word(field, "type").unwrap_or_else(|| "CONCEALED".to_string()),
             purpose: word(field, "purpose").filter(|purpose| !purpose.is_empty()),
@@ -250,7 +326,10 @@ fn from_template(world: &World, template: &Value) -> Result<Item, String> {
             item.fields.push(read);
         }
     }
-    let has_password = item.fields.iter().any(|field| field.purpose.as_deref() == Some("PASSWORD") && !field.value.is_empty());
+    let has_password = item
+        .fields
+        .iter()
+        .any(|field| field.purpose.as_deref() == Some("PASSWORD") && !field.value.is_empty());
     if item.category == "PASSWORD" && !has_password {
         return Err("unable to process line 1: Validation: (validateVaultItem failed to Validate), Couldn't validate the item: \"[ItemValidator] has found 1 errors, 0 warnings: \nDetails:\nErrors:\n{1. Password item requires ps value}\"".to_string());
     }
@@ -308,8 +387,17 @@ pub(super) fn edit(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
                 return Err("unable to process line 1: Validation: (validateVaultItem failed to Validate), Couldn't validate the item: \"[ItemValidator] has found 1 errors, 0 warnings: \nDetails:\nErrors:\n{1. Item updatedAt must be > 1970-01-01}\"".to_string());
             }
             let new = from_template(world, template)?;
-            let notes = item.fields.first().map(|notes| notes.value.clone()).unwrap_or_default();
-            item = Item { id: item.id, version: item.version, created_ms: item.created_ms, ..new };
+            let notes = item
+                .fields
+                .first()
+                .map(|notes| notes.value.clone())
+                .unwrap_or_default();
+            item = Item {
+                id: item.id,
+                version: item.version,
+                created_ms: item.created_ms,
+                ..new
+            };
             if item.fields[0].value.is_empty() {
                 item.fields[0].value = notes;
             }
@@ -335,7 +423,11 @@ pub(super) fn edit(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
 /// Plays `item delete`.
 pub(super) fn delete(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
     plays(call, &["archive"])?;
-    let query = call.args.first().cloned().ok_or_else(|| error("accepts 1 arg(s), received 0"))?;
+    let query = call
+        .args
+        .first()
+        .cloned()
+        .ok_or_else(|| error("accepts 1 arg(s), received 0"))?;
     Ok(ask(room, |world| {
         let place = wanted_vault(world, call)?;
         let (outer, inner) = find(world, place, &query, false)?;

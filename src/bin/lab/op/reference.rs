@@ -26,25 +26,41 @@ pub(super) struct Reference {
 pub(super) fn parse(text: &str) -> Result<Reference, String> {
     let invalid = |why: &str| format!("invalid secret reference '{text}': {why}");
     let body = text.strip_prefix("op://").unwrap_or(text);
-    let (path, query) = body.split_once('?').map_or((body, None), |(path, query)| (path, Some(query)));
-    let fine = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.' | ' ' | '/');
+    let (path, query) = body
+        .split_once('?')
+        .map_or((body, None), |(path, query)| (path, Some(query)));
+    let fine = |letter: &char| {
+        letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_' | '.' | ' ' | '/')
+    };
     if let Some(letter) = path.chars().find(|letter| !fine(letter)) {
-        return Err(invalid(&format!("invalid character in secret reference: '{letter}'")));
+        return Err(invalid(&format!(
+            "invalid character in secret reference: '{letter}'"
+        )));
     }
     let parts: Vec<&str> = path.split('/').collect();
     let attribute = query.map(|query| query.split('=').next_back().unwrap_or_default().to_string());
     let own = |word: &str| word.to_string();
     match parts[..] {
-        [vault, item, field] if !field.is_empty() => {
-            Ok(Reference { vault: own(vault), item: own(item), section: None, field: own(field), attribute })
-        }
-        [vault, item, section, field] if !field.is_empty() => {
-            Ok(Reference { vault: own(vault), item: own(item), section: Some(own(section)), field: own(field), attribute })
-        }
+        [vault, item, field] if !field.is_empty() => Ok(Reference {
+            vault: own(vault),
+            item: own(item),
+            section: None,
+            field: own(field),
+            attribute,
+        }),
+        [vault, item, section, field] if !field.is_empty() => Ok(Reference {
+            vault: own(vault),
+            item: own(item),
+            section: Some(own(section)),
+            field: own(field),
+            attribute,
+        }),
         [_, _, _, _, _, ..] => Err(invalid(
             "too many '/': secret references should match op://<vault>/<item>[/<section>]/<field>",
         )),
-        _ => Err(invalid("too few '/': secret references should have at least vault, item and field specified")),
+        _ => Err(invalid(
+            "too few '/': secret references should have at least vault, item and field specified",
+        )),
     }
 }
 
@@ -62,14 +78,24 @@ fn resolve(world: &World, wanted: &Reference) -> Result<String, Miss> {
     let item = &world.vaults[outer].items[inner];
     let same = |one: &str, other: &str| one.eq_ignore_ascii_case(other);
     let section = |id: Option<&String>| {
-        let Some(wanted) = &wanted.section else { return true };
+        let Some(wanted) = &wanted.section else {
+            return true;
+        };
         let known = id.and_then(|id| item.sections.iter().find(|(known, _)| known == id));
-        known.is_some_and(|(id, label)| id == wanted || label.as_deref().is_some_and(|label| same(label, wanted)))
+        known.is_some_and(|(id, label)| {
+            id == wanted || label.as_deref().is_some_and(|label| same(label, wanted))
+        })
     };
     let found = item.fields.iter().find(|field| {
-        (same(&field.label, &wanted.field) || field.id == wanted.field) && section(field.section.as_ref())
+        (same(&field.label, &wanted.field) || field.id == wanted.field)
+            && section(field.section.as_ref())
     });
-    let missing = || Miss::Field(format!("item '{}/{}' does not have a field '{}'", wanted.vault, wanted.item, wanted.field));
+    let missing = || {
+        Miss::Field(format!(
+            "item '{}/{}' does not have a field '{}'",
+            wanted.vault, wanted.item, wanted.field
+        ))
+    };
     let field = found.ok_or_else(missing)?;
     Ok(match wanted.attribute.as_deref() {
         Some("type") => field.kind.to_lowercase(),
@@ -86,10 +112,17 @@ pub(super) fn read(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
     let wanted = parse(&text).map_err(|why| error(&why))?;
     Ok(ask(room, |world| {
         let value = resolve(world, &wanted).map_err(|miss| match miss {
-            Miss::Item(why) => format!("could not read secret '{text}': could not get item {}/{}: {why}", wanted.vault, wanted.item),
+            Miss::Item(why) => format!(
+                "could not read secret '{text}': could not get item {}/{}: {why}",
+                wanted.vault, wanted.item
+            ),
             Miss::Field(why) => format!("could not read secret '{text}': {why}"),
         })?;
-        let newline = if call.switch("no-newline", false) || value.ends_with('\n') { "" } else { "\n" };
+        let newline = if call.switch("no-newline", false) || value.ends_with('\n') {
+            ""
+        } else {
+            "\n"
+        };
         Ok(Answer::out(format!("{value}{newline}")))
     }))
 }
@@ -98,7 +131,8 @@ pub(super) fn read(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
 pub(super) fn inject(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
     plays(call, &["in-file", "out-file", "force", "file-mode"])?;
     let template = match call.flag("in-file") {
-        Some(file) => fs::read_to_string(file).map_err(|why| error(&format!("cannot open input file: open {file}: {why}")))?,
+        Some(file) => fs::read_to_string(file)
+            .map_err(|why| error(&format!("cannot open input file: open {file}: {why}")))?,
         None => super::item::piped()
             .filter(|text| !text.is_empty())
             .ok_or_else(|| error("expected data on stdin but none found"))?,
@@ -108,7 +142,9 @@ pub(super) fn inject(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
         && Path::new(file).exists()
         && !call.switch("force", false)
     {
-        return Err(error(&format!("cannot write to {file}: file already exists")));
+        return Err(error(&format!(
+            "cannot write to {file}: file already exists"
+        )));
     }
     let pieces = pieces(&template, &variable).map_err(|why| error(&why))?;
     let answer = ask(room, |world| {
@@ -130,9 +166,19 @@ pub(super) fn inject(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
         }
         Ok(Answer::out(text))
     });
-    let Some(file) = out.filter(|_| answer.code == 0) else { return Ok(answer) };
-    let mode = call.flag("file-mode").and_then(|mode| u32::from_str_radix(mode, 8).ok()).unwrap_or(0o600);
-    let opened = fs::OpenOptions::new().create(true).write(true).truncate(true).mode(mode).open(&file);
+    let Some(file) = out.filter(|_| answer.code == 0) else {
+        return Ok(answer);
+    };
+    let mode = call
+        .flag("file-mode")
+        .and_then(|mode| u32::from_str_radix(mode, 8).ok())
+        .unwrap_or(0o600);
+    let opened = fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(mode)
+        .open(&file);
     opened
         .and_then(|mut opened| opened.write_all(&answer.stdout))
         .map_err(|why| error(&format!("open {file}: {why}")))?;
@@ -150,11 +196,16 @@ pub(super) enum Piece {
 }
 
 fn variable(name: &str) -> Option<String> {
-    env::vars().find(|(key, _)| key.eq_ignore_ascii_case(name)).map(|(_, value)| value)
+    env::vars()
+        .find(|(key, _)| key.eq_ignore_ascii_case(name))
+        .map(|(_, value)| value)
 }
 
 /// Takes a template apart: braces, bare references (in comments too), variables.
-pub(super) fn pieces(template: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<Vec<Piece>, String> {
+pub(super) fn pieces(
+    template: &str,
+    variable: &dyn Fn(&str) -> Option<String>,
+) -> Result<Vec<Piece>, String> {
     let text = variables(template, variable)?;
     let (mut found, mut plain) = (Vec::new(), String::new());
     let mut left = text.as_str();
@@ -170,7 +221,10 @@ pub(super) fn pieces(template: &str, variable: &dyn Fn(&str) -> Option<String>) 
             if inside.starts_with("op://") {
                 found.push(Piece::Text(std::mem::take(&mut plain)));
                 found.push(Piece::Secret(parse(inside)?));
-            } else if let Some(literal) = inside.strip_prefix('"').and_then(|inside| inside.strip_suffix('"')) {
+            } else if let Some(literal) = inside
+                .strip_prefix('"')
+                .and_then(|inside| inside.strip_suffix('"'))
+            {
                 plain.push_str(literal);
             } else {
                 let letter = inside.chars().next().unwrap_or('}');
@@ -179,10 +233,17 @@ pub(super) fn pieces(template: &str, variable: &dyn Fn(&str) -> Option<String>) 
             continue;
         }
         let before = plain.chars().next_back();
-        let bound = before.is_none_or(|letter| !letter.is_ascii_alphanumeric() && !matches!(letter, '-' | '+' | '\\' | '.'));
+        let bound = before.is_none_or(|letter| {
+            !letter.is_ascii_alphanumeric() && !matches!(letter, '-' | '+' | '\\' | '.')
+        });
         if bound && let Some(rest) = left.strip_prefix("op://") {
-            let fine = |letter: char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '?' | '_' | '.' | '/' | '=');
-            let end = rest.find(|letter: char| !fine(letter)).unwrap_or(rest.len());
+            let fine = |letter: char| {
+                letter.is_ascii_alphanumeric()
+                    || matches!(letter, '-' | '?' | '_' | '.' | '/' | '=')
+            };
+            let end = rest
+                .find(|letter: char| !fine(letter))
+                .unwrap_or(rest.len());
             found.push(Piece::Text(std::mem::take(&mut plain)));
             found.push(Piece::Secret(parse(&left[..end + 5])?));
             left = &rest[end..];
@@ -199,26 +260,36 @@ pub(super) fn pieces(template: &str, variable: &dyn Fn(&str) -> Option<String>) 
 fn variables(template: &str, variable: &dyn Fn(&str) -> Option<String>) -> Result<String, String> {
     let starts = |letter: char| letter.is_ascii_alphabetic() || letter == '_';
     let name = |text: &str| -> usize {
-        text.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(text.len())
+        text.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+            .unwrap_or(text.len())
     };
     let mut text = String::new();
     let mut left = template;
     while let Some(at) = left.find('$') {
         text.push_str(&left[..at]);
         left = &left[at + 1..];
-        let braced = left.strip_prefix('{').filter(|rest| rest.starts_with(starts)).and_then(|rest| {
-            let end = rest.find('}')?;
-            let (inside, after) = (&rest[..end], &rest[end + 1..]);
-            let (key, default) = inside.split_once(":-").map_or((inside, None), |(key, default)| (key, Some(default)));
-            Some((key, default, after))
-        });
-        let bare = left.starts_with(starts).then(|| (&left[..name(left)], None, &left[name(left)..]));
+        let braced = left
+            .strip_prefix('{')
+            .filter(|rest| rest.starts_with(starts))
+            .and_then(|rest| {
+                let end = rest.find('}')?;
+                let (inside, after) = (&rest[..end], &rest[end + 1..]);
+                let (key, default) = inside
+                    .split_once(":-")
+                    .map_or((inside, None), |(key, default)| (key, Some(default)));
+                Some((key, default, after))
+            });
+        let bare = left
+            .starts_with(starts)
+            .then(|| (&left[..name(left)], None, &left[name(left)..]));
         let Some((key, default, after)) = braced.or(bare) else {
             text.push('$');
             continue;
         };
         let value = variable(key).or_else(|| default.map(ToString::to_string));
-        text.push_str(&value.ok_or_else(|| format!("no value was supplied for template variable '{key}'"))?);
+        text.push_str(
+            &value.ok_or_else(|| format!("no value was supplied for template variable '{key}'"))?,
+        );
         left = after;
     }
     Ok(text + left)

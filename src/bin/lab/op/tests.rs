@@ -59,16 +59,45 @@ fn a_session_expires_and_one_of_them_comes_back() {
 fn references_have_three_or_four_parts() {
     assert!(parse("op://Prod/infra-talos/MACHINE_TOKEN").is_ok());
     assert!(parse("op://x").unwrap_err().contains("too few '/'"));
-    assert!(parse("op://a/b/c/d/e").unwrap_err().contains("too many '/'"));
-    assert!(parse("op://a/b/(c)").unwrap_err().contains("invalid character in secret reference: '('"));
+    assert!(
+        parse("op://a/b/c/d/e")
+            .unwrap_err()
+            .contains("too many '/'")
+    );
+    assert!(
+        parse("op://a/b/(c)")
+            .unwrap_err()
+            .contains("invalid character in secret reference: '('")
+    );
 }
 
 #[test]
 fn inject_sees_braces_bare_references_and_variables() {
     let known = |name: &str| (name == "WHO").then(|| "me".to_string());
-    let found = pieces("a: {{ op://v/i/f }}\nb: op://v/i/g\nc: $WHO ${NO:-d} $1\n", &known).unwrap();
-    assert_eq!(found.iter().filter(|piece| matches!(piece, Piece::Secret(_))).count(), 2);
-    assert_eq!(found.last().unwrap(), &Piece::Text("\nc: me d $1\n".to_string()));
-    assert!(pieces("# see op://Agent-", &known).unwrap_err().contains("too few '/'"));
-    assert!(pieces("$patch: delete", &known).unwrap_err().contains("'patch'"));
+    let found = pieces(
+        "a: {{ op://v/i/f }}\nb: op://v/i/g\nc: $WHO ${NO:-d} $1\n",
+        &known,
+    )
+    .unwrap();
+    assert_eq!(
+        found
+            .iter()
+            .filter(|piece| matches!(piece, Piece::Secret(_)))
+            .count(),
+        2
+    );
+    assert_eq!(
+        found.last().unwrap(),
+        &Piece::Text("\nc: me d $1\n".to_string())
+    );
+    assert!(
+        pieces("# see op://Agent-", &known)
+            .unwrap_err()
+            .contains("too few '/'")
+    );
+    assert!(
+        pieces("$patch: delete", &known)
+            .unwrap_err()
+            .contains("'patch'")
+    );
 }
