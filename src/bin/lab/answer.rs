@@ -48,10 +48,18 @@ impl Answer {
     pub(crate) fn deliver(&self) -> u8 {
         // A reader that has gone away is not an error of the call.
         let mut stdout = io::stdout().lock();
-        if stdout.write_all(&self.stdout).and_then(|()| stdout.flush()).is_err() {
+        if stdout
+            .write_all(&self.stdout)
+            .and_then(|()| stdout.flush())
+            .is_err()
+        {
             return self.code;
         }
-        if io::stderr().lock().write_all(self.stderr.as_bytes()).is_err() {
+        if io::stderr()
+            .lock()
+            .write_all(self.stderr.as_bytes())
+            .is_err()
+        {
             return self.code;
         }
         self.code

@@ -16,16 +16,28 @@ pub(crate) fn mix(seed: u64, purpose: &str) -> u64 {
 /// Returns a word of `length` letters from an alphabet, for this seed and purpose.
 pub(crate) fn word(seed: u64, purpose: &str, alphabet: &str, length: usize) -> String {
     let letters: Vec<char> = alphabet.chars().collect();
-    let mut reader = blake3::Hasher::new_keyed(&key(seed)).update(purpose.as_bytes()).finalize_xof();
+    let mut reader = blake3::Hasher::new_keyed(&key(seed))
+        .update(purpose.as_bytes())
+        .finalize_xof();
     let mut bytes = vec![0; length];
     reader.fill(&mut bytes);
-    bytes.iter().map(|byte| letters[usize::from(*byte) % letters.len()]).collect()
+    bytes
+        .iter()
+        .map(|byte| letters[usize::from(*byte) % letters.len()])
+        .collect()
 }
 
 /// Returns something in the form of a UUID, for this seed and purpose.
 pub(crate) fn uuid(seed: u64, purpose: &str) -> String {
     let hex = word(seed, purpose, "0123456789abcdef", 32);
-    format!("{}-{}-4{}-a{}-{}", &hex[..8], &hex[8..12], &hex[13..16], &hex[17..20], &hex[20..])
+    format!(
+        "{}-{}-4{}-a{}-{}",
+        &hex[..8],
+        &hex[8..12],
+        &hex[13..16],
+        &hex[17..20],
+        &hex[20..]
+    )
 }
 
 fn key(seed: u64) -> [u8; 32] {

@@ -10,12 +10,17 @@ use jiff::tz::TimeZone;
 
 /// Returns the wall clock in milliseconds since 1970.
 pub(crate) fn wall_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Sleeps for some milliseconds of lab time.
-#[expect(clippy::disallowed_methods, reason = "a played tool takes its time; this is the one place")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a played tool takes its time; this is the one place"
+)]
 pub(crate) fn sleep(lab_ms: u64, speed: f64) {
     #[expect(clippy::cast_precision_loss, reason = "latencies are small")]
     let seconds = lab_ms as f64 / 1_000.0 / speed.max(0.001);
@@ -29,7 +34,8 @@ pub(crate) fn rfc3339(ms: u64) -> String {
 
 /// Returns the moment as a timestamp.
 pub(crate) fn timestamp(ms: u64) -> Timestamp {
-    Timestamp::from_millisecond(i64::try_from(ms).unwrap_or(i64::MAX)).unwrap_or(Timestamp::UNIX_EPOCH)
+    Timestamp::from_millisecond(i64::try_from(ms).unwrap_or(i64::MAX))
+        .unwrap_or(Timestamp::UNIX_EPOCH)
 }
 
 /// Returns what `op` puts before each error: `[ERROR] 2024/11/16 20:40:08 `, in local time.

@@ -60,12 +60,20 @@ pub(crate) struct Invocation {
 impl Invocation {
     /// Returns the last value of a flag, if it was given.
     pub(crate) fn flag(&self, long: &str) -> Option<&str> {
-        self.flags.iter().rev().find(|(name, _)| name == long).map(|(_, value)| value.as_str())
+        self.flags
+            .iter()
+            .rev()
+            .find(|(name, _)| name == long)
+            .map(|(_, value)| value.as_str())
     }
 
     /// Returns every value of a flag, in order, as given.
     pub(crate) fn every(&self, long: &str) -> Vec<&str> {
-        self.flags.iter().filter(|(name, _)| name == long).map(|(_, value)| value.as_str()).collect()
+        self.flags
+            .iter()
+            .filter(|(name, _)| name == long)
+            .map(|(_, value)| value.as_str())
+            .collect()
     }
 
     /// Returns every value of a list flag, values with commas taken apart.
@@ -80,7 +88,9 @@ impl Invocation {
 
     /// Returns whether a switch is on; `default` if it was not given.
     pub(crate) fn switch(&self, long: &str, default: bool) -> bool {
-        self.flag(long).map_or(default, |value| matches!(value, "true" | "1" | "t" | "T" | "TRUE" | "True"))
+        self.flag(long).map_or(default, |value| {
+            matches!(value, "true" | "1" | "t" | "T" | "TRUE" | "True")
+        })
     }
 
     /// Returns a failure of `talosctl`: its text, with the usage when the tool's own rule asks for it.
@@ -90,9 +100,17 @@ impl Invocation {
 
     /// Refuses, with the lab's own error, every flag that is given and is not among those that the lab plays.
     pub(crate) fn plays(&self, flags: &[&str]) -> Result<(), Answer> {
-        match self.flags.iter().find(|(name, _)| !flags.contains(&name.as_str())) {
+        match self
+            .flags
+            .iter()
+            .find(|(name, _)| !flags.contains(&name.as_str()))
+        {
             None => Ok(()),
-            Some((name, _)) => Err(Answer::not_played(&format!("{} {} --{name}", self.tool.name(), self.path))),
+            Some((name, _)) => Err(Answer::not_played(&format!(
+                "{} {} --{name}",
+                self.tool.name(),
+                self.path
+            ))),
         }
     }
 }
@@ -127,7 +145,10 @@ pub(crate) fn parse(tool: Tool, words: &[String]) -> Result<Invocation, Answer> 
         return match (tool, invocation.args.first()) {
             (Tool::Kubectl, Some(word)) => Err(Answer::fail(
                 1,
-                format!("error: unknown command \"{word}\"\nSee 'kubectl {} -h' for help and examples\n", command.path),
+                format!(
+                    "error: unknown command \"{word}\"\nSee 'kubectl {} -h' for help and examples\n",
+                    command.path
+                ),
             )),
             _ => Err(Answer::out(usage)),
         };
@@ -144,9 +165,10 @@ pub(crate) fn parse(tool: Tool, words: &[String]) -> Result<Invocation, Answer> 
 fn find(table: &Table, words: &[String]) -> (Command, Vec<String>) {
     let mut command = table.root();
     let mut rest = words.to_vec();
-    loop {
-        let Some(next) = strip_flags(&command, &rest).into_iter().next() else { break };
-        let Some(child) = table.child(&command.path, &next) else { break };
+    while let Some(next) = strip_flags(&command, &rest).into_iter().next() {
+        let Some(child) = table.child(&command.path, &next) else {
+            break;
+        };
         rest = without_first(&command, &rest, &next);
         command = child;
     }
@@ -161,7 +183,10 @@ fn takes_next_word(command: &Command, word: &str) -> bool {
     letters.next() == Some('-')
         && !word.contains('=')
         && word.chars().count() == 2
-        && !letters.next().and_then(|short| command.short(short)).is_some_and(Flag::stands_alone)
+        && !letters
+            .next()
+            .and_then(|short| command.short(short))
+            .is_some_and(Flag::stands_alone)
 }
 
 fn strip_flags(command: &Command, words: &[String]) -> Vec<String> {
@@ -221,7 +246,9 @@ fn parse_flags(command: &Command, words: &[String]) -> Result<Parsed, String> {
                 Some((name, value)) => (name, Some(value.to_string())),
                 None => (long, None),
             };
-            let flag = command.flag(name).ok_or_else(|| format!("unknown flag: --{name}"))?;
+            let flag = command
+                .flag(name)
+                .ok_or_else(|| format!("unknown flag: --{name}"))?;
             let value = match value {
                 Some(value) => value,
                 None if flag.stands_alone() => "true".to_string(),
@@ -261,7 +288,8 @@ fn parse_shorts<'a>(
             "true".to_string()
         } else if rest.is_empty() {
             let value = words.next().cloned();
-            let value = value.ok_or_else(|| format!("flag needs an argument: '{letter}' in -{left}"))?;
+            let value =
+                value.ok_or_else(|| format!("flag needs an argument: '{letter}' in -{left}"))?;
             left = "";
             value
         } else {
@@ -278,7 +306,10 @@ fn unknown_command(tool: Tool, table: &Table, word: &str) -> String {
     let mut text = format!("unknown command \"{word}\" for \"{}\"", tool.name());
     let near: Vec<String> = table
         .children("")
-        .filter(|name| strsim::levenshtein(&word.to_lowercase(), name) <= 2 || name.starts_with(&word.to_lowercase()))
+        .filter(|name| {
+            strsim::levenshtein(&word.to_lowercase(), name) <= 2
+                || name.starts_with(&word.to_lowercase())
+        })
         .collect();
     if !near.is_empty() {
         text.push_str("\n\nDid you mean this?\n");
@@ -292,12 +323,20 @@ fn unknown_command(tool: Tool, table: &Table, word: &str) -> String {
 /// Puts an error into the tool's own clothes.
 fn refuse(tool: Tool, path: &str, text: &str, usage: &str) -> Answer {
     let stderr = match tool {
-        Tool::Talosctl if ["arg(s)", "flag", "command"].iter().any(|word| text.contains(word)) => {
+        Tool::Talosctl
+            if ["arg(s)", "flag", "command"]
+                .iter()
+                .any(|word| text.contains(word)) =>
+        {
             format!("{text}\n\n{usage}\n")
         }
         Tool::Talosctl => format!("{text}\n"),
         Tool::Op => {
-            let shown = if text.starts_with("unknown command") { "" } else { usage };
+            let shown = if text.starts_with("unknown command") {
+                ""
+            } else {
+                usage
+            };
             format!("{}{text}\n{shown}", crate::clock::op_error_prefix())
         }
         Tool::Kubectl if text.starts_with("unknown command") => format!("error: {text}\n"),
@@ -322,7 +361,10 @@ fn usage(tool: Tool, table: &Table, command: &Command) -> String {
         if command.runs {
             line(format!("  {}", command.usage));
         } else {
-            line(format!("  {} [command]", [tool.name(), &command.path].join(" ").trim_end()));
+            line(format!(
+                "  {} [command]",
+                [tool.name(), &command.path].join(" ").trim_end()
+            ));
         }
     }
     let children: Vec<String> = table.children(&command.path).collect();
@@ -334,11 +376,19 @@ fn usage(tool: Tool, table: &Table, command: &Command) -> String {
     }
     line("\nFlags:".to_string());
     for flag in command.flags() {
-        let short = flag.short.map_or_else(|| "    ".to_string(), |short| format!("-{short}, "));
-        line(format!("  {short}--{} {}", flag.long, flag.kind).trim_end().to_string());
+        let short = flag
+            .short
+            .map_or_else(|| "    ".to_string(), |short| format!("-{short}, "));
+        line(
+            format!("  {short}--{} {}", flag.long, flag.kind)
+                .trim_end()
+                .to_string(),
+        );
     }
     if tool == Tool::Op {
-        line("\nTo list the global flags available on every command, run  'op --help'.".to_string());
+        line(
+            "\nTo list the global flags available on every command, run  'op --help'.".to_string(),
+        );
     }
     text
 }

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::cobra;
 use crate::fault;
 use crate::site::Site;
-use crate::text::pretty;
+use crate::text::{lines, pretty};
 use crate::world::store::Folder;
 use crate::world::{NewWorld, World};
 
@@ -127,16 +127,32 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
         Ok(cli) => cli,
         Err(error) => {
             let text = error.to_string();
-            return if error.use_stderr() { Answer::fail(2, text) } else { Answer::out(text) };
+            return if error.use_stderr() {
+                Answer::fail(2, text)
+            } else {
+                Answer::out(text)
+            };
         }
     };
     let done = match cli.command {
-        Word::New { world, seed, speed, faults, site } => new(&world, seed, speed, faults, site.as_deref()),
-        Word::Faults => Ok(format!("# lab: faults, as NAME[:TARGET][=NUMBER]; `heals` by itself or when the call is repeated, or `stays`\n{}", fault::list())),
+        Word::New {
+            world,
+            seed,
+            speed,
+            faults,
+            site,
+        } => new(&world, seed, speed, faults, site.as_deref()),
+        Word::Faults => Ok(format!(
+            "# lab: faults, as NAME[:TARGET][=NUMBER]; `heals` by itself or when the call is repeated, or `stays`\n{}",
+            fault::list()
+        )),
         Word::Exec { world, command } => exec(&world, &command),
         Word::Calls { world } => calls(&world),
         Word::Show { world, secrets } => show(&world, secrets),
-        Word::Hurt { world, what: Hurt::Node { ip, how } } => hurt(&world, &ip, how),
+        Word::Hurt {
+            world,
+            what: Hurt::Node { ip, how },
+        } => hurt(&world, &ip, how),
         Word::Heal { world, ip } => change(&world, |world| {
             world.switch_on(&ip)?;
             world.slow(&ip, 1)?;
@@ -147,7 +163,13 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
     done.map_or_else(|why| Answer::fail(1, format!("lab: {why}\n")), Answer::out)
 }
 
-fn new(path: &Path, seed: u64, speed: f64, faults: Vec<String>, site: Option<&Path>) -> Result<String, String> {
+fn new(
+    path: &Path,
+    seed: u64,
+    speed: f64,
+    faults: Vec<String>,
+    site: Option<&Path>,
+) -> Result<String, String> {
     if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(format!("`{}` exists and is not empty", path.display()));
     }
@@ -157,15 +179,34 @@ fn new(path: &Path, seed: u64, speed: f64, faults: Vec<String>, site: Option<&Pa
     let site = match site {
         None => Site::built_in(),
         Some(file) => {
-            let text = fs::read_to_string(file).map_err(|error| format!("`{}`: {error}", file.display()))?;
+            let text = fs::read_to_string(file)
+                .map_err(|error| format!("`{}`: {error}", file.display()))?;
             serde_yaml::from_str(&text).map_err(|error| format!("`{}`: {error}", file.display()))?
         }
     };
-    let name = path.file_name().map_or_else(|| "world".to_string(), |name| name.to_string_lossy().into_owned());
+    let name = path.file_name().map_or_else(
+        || "world".to_string(),
+        |name| name.to_string_lossy().into_owned(),
+    );
     let machines = site.nodes.len();
-    let world = World::build(NewWorld { name, seed, speed, created_ms: clock::wall_ms(), site, faults })?;
-    let specs: Vec<&str> = world.faults.iter().map(|fault| fault.spec.as_str()).collect();
-    let armed = if specs.is_empty() { "none".to_string() } else { specs.join(" ") };
+    let world = World::build(NewWorld {
+        name,
+        seed,
+        speed,
+        created_ms: clock::wall_ms(),
+        site,
+        faults,
+    })?;
+    let specs: Vec<&str> = world
+        .faults
+        .iter()
+        .map(|fault| fault.spec.as_str())
+        .collect();
+    let armed = if specs.is_empty() {
+        "none".to_string()
+    } else {
+        specs.join(" ")
+    };
     let make = || -> std::io::Result<()> {
         Folder::new(path).create(&world)?;
         fs::write(path.join("world.lock"), speed.to_string())?;
@@ -177,12 +218,20 @@ fn new(path: &Path, seed: u64, speed: f64, faults: Vec<String>, site: Option<&Pa
         Ok(())
     };
     make().map_err(|error| format!("`{}`: {error}", path.display()))?;
-    Ok(format!("lab: a new world in {}: {machines} machines, seed {seed}, time x{speed}, faults: {armed}\n", path.display()))
+    Ok(format!(
+        "lab: a new world in {}: {machines} machines, seed {seed}, time x{speed}, faults: {armed}\n",
+        path.display()
+    ))
 }
 
-#[expect(clippy::disallowed_methods, reason = "the lab hands its process over to the command; it starts none of its own")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the lab hands its process over to the command; it starts none of its own"
+)]
 fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
-    let world = path.canonicalize().map_err(|error| format!("`{}`: {error}", path.display()))?;
+    let world = path
+        .canonicalize()
+        .map_err(|error| format!("`{}`: {error}", path.display()))?;
     let (name, speed) = Folder::new(&world)
         .change(|world| (world.name.clone(), world.speed))
         .map_err(|error| format!("`{}` is not a lab world: {error}", path.display()))?;
@@ -203,9 +252,14 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
         .env("PATH", &joined)
         .env("LAB_WORLD", &world)
         .env("BOOTSTRAP_TIME_SCALE", speed.to_string())
-        .env("BOOTSTRAP_REHEARSAL", format!("lab world {name}, time x{speed}"));
+        .env(
+            "BOOTSTRAP_REHEARSAL",
+            format!("lab world {name}, time x{speed}"),
+        );
     // The command is looked up on the new PATH, as the shell would.
-    let found = env::split_paths(&joined).map(|place| place.join(&words[0])).find(|file| file.is_file());
+    let found = env::split_paths(&joined)
+        .map(|place| place.join(&words[0]))
+        .find(|file| file.is_file());
     if let Some(file) = found.filter(|_| !words[0].to_string_lossy().contains('/')) {
         let mut direct = Command::new(&file);
         direct.arg0(&words[0]).args(&words[1..]);
@@ -217,17 +271,27 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
         }
         return Err(format!("`{}`: {}", file.display(), direct.exec()));
     }
-    Err(format!("`{}`: {}", words[0].to_string_lossy(), command.exec()))
+    Err(format!(
+        "`{}`: {}",
+        words[0].to_string_lossy(),
+        command.exec()
+    ))
 }
 
 fn calls(path: &Path) -> Result<String, String> {
-    let calls = Folder::new(path).calls().map_err(|error| format!("`{}`: {error}", path.display()))?;
-    Ok(calls.iter().map(|call| format!("{call}\n")).collect())
+    let calls = Folder::new(path)
+        .calls()
+        .map_err(|error| format!("`{}`: {error}", path.display()))?;
+    Ok(lines(calls.iter().map(ToString::to_string)))
 }
 
 fn show(path: &Path, secrets: bool) -> Result<String, String> {
     change(path, |world| {
-        let value = if secrets { json!(world.secrets()) } else { world.show() };
+        let value = if secrets {
+            json!(world.secrets())
+        } else {
+            world.show()
+        };
         Ok(pretty(&value, "  ") + "\n")
     })
 }
@@ -241,7 +305,10 @@ fn hurt(path: &Path, ip: &str, how: How) -> Result<String, String> {
             How::Foreign => world.estrange(ip)?,
             How::Slow => world.slow(ip, 4)?,
         }
-        Ok(format!("lab: {ip}: {}\n", format!("{how:?}").to_lowercase()))
+        Ok(format!(
+            "lab: {ip}: {}\n",
+            format!("{how:?}").to_lowercase()
+        ))
     })
 }
 
@@ -255,6 +322,11 @@ fn tick(path: &Path, time: &str) -> Result<String, String> {
     })
 }
 
-fn change(path: &Path, work: impl FnOnce(&mut World) -> Result<String, String>) -> Result<String, String> {
-    Folder::new(path).change(work).map_err(|error| format!("`{}` is not a lab world: {error}", path.display()))?
+fn change(
+    path: &Path,
+    work: impl FnOnce(&mut World) -> Result<String, String>,
+) -> Result<String, String> {
+    Folder::new(path)
+        .change(work)
+        .map_err(|error| format!("`{}` is not a lab world: {error}", path.display()))?
 }

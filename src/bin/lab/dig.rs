@@ -14,8 +14,8 @@ pub(crate) fn run(words: &[String]) -> Answer {
             match key {
                 "short" => short = true,
                 "noshort" => short = false,
-                "time" | "tries" | "timeout" | "retry" | "noall" | "answer" | "tcp" | "notcp" | "norecurse" | "recurse"
-                | "search" | "nosearch" => {}
+                "time" | "tries" | "timeout" | "retry" | "noall" | "answer" | "tcp" | "notcp"
+                | "norecurse" | "recurse" | "search" | "nosearch" => {}
                 _ => {
                     let usage = "Usage:  dig [@global-server] [domain] [q-type] [q-class] {q-opt}\n            {global-d-opt} host [@local-server] {local-d-opt}\n            [ host [@local-server] {local-d-opt} [...]]\n\nUse \"dig -h\" (or \"dig -h | more\") for complete list of options\n";
                     return Answer::fail(1, format!("Invalid option: +{option}\n{usage}"));
@@ -31,7 +31,9 @@ pub(crate) fn run(words: &[String]) -> Answer {
             return Answer::not_played(&format!("dig … {word}"));
         }
     }
-    let Some(name) = name else { return Answer::not_played("dig without a name") };
+    let Some(name) = name else {
+        return Answer::not_played("dig without a name");
+    };
     let room = match Room::open() {
         Ok(room) => room,
         Err(answer) => return answer,
@@ -41,7 +43,14 @@ pub(crate) fn run(words: &[String]) -> Answer {
         let asked = server.clone().unwrap_or_else(|| resolver.clone());
         if asked != resolver {
             let text = format!(";; communications error to {asked}#53: timed out\n").repeat(3);
-            return Reply::After(15_000, Answer { stdout: format!("{text}\n;; no servers could be reached\n").into_bytes(), stderr: String::new(), code: 9 });
+            return Reply::After(
+                15_000,
+                Answer {
+                    stdout: format!("{text}\n;; no servers could be reached\n").into_bytes(),
+                    stderr: String::new(),
+                    code: 9,
+                },
+            );
         }
         let addresses = world.resolve(&name);
         let mut text = String::new();
@@ -51,10 +60,27 @@ pub(crate) fn run(words: &[String]) -> Answer {
             }
             return Reply::Done(Answer::out(text));
         }
-        let status = if addresses.is_empty() { "NXDOMAIN" } else { "NOERROR" };
-        writeln!(text, "\n; <<>> DiG 9.18.39 <<>> {name}\n;; global options: +cmd\n;; Got answer:").expect("a string");
-        writeln!(text, ";; ->>HEADER<<- opcode: QUERY, status: {status}, id: 4711").expect("a string");
-        writeln!(text, ";; flags: qr rd ra; QUERY: 1, ANSWER: {}, AUTHORITY: 0, ADDITIONAL: 1\n", addresses.len()).expect("a string");
+        let status = if addresses.is_empty() {
+            "NXDOMAIN"
+        } else {
+            "NOERROR"
+        };
+        writeln!(
+            text,
+            "\n; <<>> DiG 9.18.39 <<>> {name}\n;; global options: +cmd\n;; Got answer:"
+        )
+        .expect("a string");
+        writeln!(
+            text,
+            ";; ->>HEADER<<- opcode: QUERY, status: {status}, id: 4711"
+        )
+        .expect("a string");
+        writeln!(
+            text,
+            ";; flags: qr rd ra; QUERY: 1, ANSWER: {}, AUTHORITY: 0, ADDITIONAL: 1\n",
+            addresses.len()
+        )
+        .expect("a string");
         writeln!(text, ";; QUESTION SECTION:\n;{name}.\t\tIN\tA\n").expect("a string");
         if !addresses.is_empty() {
             writeln!(text, ";; ANSWER SECTION:").expect("a string");
@@ -62,7 +88,11 @@ pub(crate) fn run(words: &[String]) -> Answer {
         for address in &addresses {
             writeln!(text, "{name}.\t300\tIN\tA\t{address}").expect("a string");
         }
-        writeln!(text, "\n;; Query time: 1 msec\n;; SERVER: {resolver}#53({resolver}) (UDP)").expect("a string");
+        writeln!(
+            text,
+            "\n;; Query time: 1 msec\n;; SERVER: {resolver}#53({resolver}) (UDP)"
+        )
+        .expect("a string");
         Reply::Done(Answer::out(text))
     })
 }

@@ -47,8 +47,8 @@ pub(crate) struct Facts {
 impl Facts {
     /// Reads the facts of a config that was found valid.
     pub(crate) fn read(config: &str) -> Result<Self, String> {
-        let documents: Vec<Value> =
-            serde_yaml::from_multiple(config).map_err(|error| format!("failed to parse config: {error}"))?;
+        let documents: Vec<Value> = serde_yaml::from_multiple(config)
+            .map_err(|error| format!("failed to parse config: {error}"))?;
         let mut facts = Self::default();
         for document in &documents {
             match document.get("kind").and_then(Value::as_str) {
@@ -60,6 +60,10 @@ impl Facts {
                 )),
                 Some(_) => {}
             }
+        }
+        if facts.cluster_id.is_empty() {
+            // Without discovery, nodes find each other at their endpoint.
+            facts.cluster_id.clone_from(&facts.endpoint);
         }
         Ok(facts)
     }
@@ -80,16 +84,21 @@ impl Facts {
         self.api_sans = list(document, "/cluster/apiServer/certSANs");
         self.pod_subnets = list(document, "/cluster/network/podSubnets");
         self.time_servers = list(document, "/machine/time/servers");
-        self.kubelet = word("/machine/kubelet/image")
-            .rsplit_once(':')
-            .map_or_else(|| "v1.34.1".to_string(), |(_, tag)| tag.split('@').next().unwrap_or_default().to_string());
+        self.kubelet = word("/machine/kubelet/image").rsplit_once(':').map_or_else(
+            || "v1.34.1".to_string(),
+            |(_, tag)| tag.split('@').next().unwrap_or_default().to_string(),
+        );
         self.disk_model = text(document, "/machine/install/diskSelector/model");
         self.disk_path = text(document, "/machine/install/disk");
         self.installer = word("/machine/install/image");
-        let interfaces = document.pointer("/machine/network/interfaces").and_then(Value::as_array);
+        let interfaces = document
+            .pointer("/machine/network/interfaces")
+            .and_then(Value::as_array);
         for interface in interfaces.into_iter().flatten() {
             let addresses = list(interface, "/addresses").into_iter();
-            self.addresses.extend(addresses.map(|address| address.split('/').next().unwrap_or_default().to_string()));
+            self.addresses.extend(
+                addresses.map(|address| address.split('/').next().unwrap_or_default().to_string()),
+            );
         }
     }
 
@@ -109,18 +118,28 @@ fn text(value: &Value, path: &str) -> Option<String> {
 
 fn list(value: &Value, path: &str) -> Vec<String> {
     let words = value.pointer(path).and_then(Value::as_array);
-    words.into_iter().flatten().filter_map(|word| word.as_str().map(ToString::to_string)).collect()
+    words
+        .into_iter()
+        .flatten()
+        .filter_map(|word| word.as_str().map(ToString::to_string))
+        .collect()
 }
 
 /// Returns whether a text fits a pattern in which `*` stands for anything (Talos's `glob`: without `*`, equality).
 pub(crate) fn glob(pattern: &str, text: &str) -> bool {
     let mut parts = pattern.split('*');
     let first = parts.next().unwrap_or_default();
-    let Some(mut left) = text.strip_prefix(first) else { return false };
+    let Some(mut left) = text.strip_prefix(first) else {
+        return false;
+    };
     let parts: Vec<&str> = parts.collect();
-    let Some((last, middle)) = parts.split_last() else { return left.is_empty() };
+    let Some((last, middle)) = parts.split_last() else {
+        return left.is_empty();
+    };
     for part in middle {
-        let Some(at) = left.find(part) else { return false };
+        let Some(at) = left.find(part) else {
+            return false;
+        };
         left = &left[at + part.len()..];
     }
     left.ends_with(last)

@@ -1,4 +1,4 @@
-//! A small part of kubectl's JSONPath: paths, `[*]`, `[n]`, quoted text, `{range …}{end}`.
+//! A small part of kubectl's `JSONPath`: paths, `[*]`, `[n]`, quoted text, `{range …}{end}`.
 
 use serde_json::Value;
 
@@ -22,8 +22,12 @@ fn pieces(template: &str) -> Result<Vec<Piece>, String> {
         if open > 0 {
             found.push(Piece::Text(left[..open].to_string()));
         }
-        let close = left[open..].find('}').ok_or_else(|| format!("error parsing jsonpath {template}, unclosed action"))?;
-        found.push(Piece::Action(left[open + 1..open + close].trim().to_string()));
+        let close = left[open..]
+            .find('}')
+            .ok_or_else(|| format!("error parsing jsonpath {template}, unclosed action"))?;
+        found.push(Piece::Action(
+            left[open + 1..open + close].trim().to_string(),
+        ));
         left = &left[open + close + 1..];
     }
     if !left.is_empty() {
@@ -75,7 +79,9 @@ fn walk<'a>(path: &str, root: &'a Value, here: &'a Value) -> Result<Vec<&'a Valu
     let mut left = path;
     while !left.is_empty() {
         if let Some(rest) = left.strip_prefix('[') {
-            let close = rest.find(']').ok_or_else(|| format!("error parsing jsonpath {path}, unterminated array"))?;
+            let close = rest
+                .find(']')
+                .ok_or_else(|| format!("error parsing jsonpath {path}, unterminated array"))?;
             let inside = rest[..close].trim();
             left = &rest[close + 1..];
             found = bracket(inside, &found)?;
@@ -95,7 +101,10 @@ fn walk<'a>(path: &str, root: &'a Value, here: &'a Value) -> Result<Vec<&'a Valu
             found = match key.as_str() {
                 "" => found,
                 "*" => found.into_iter().flat_map(inner).collect(),
-                key => found.into_iter().filter_map(|value| value.get(key)).collect(),
+                key => found
+                    .into_iter()
+                    .filter_map(|value| value.get(key))
+                    .collect(),
             };
         }
     }
@@ -106,25 +115,44 @@ fn bracket<'a>(inside: &str, found: &[&'a Value]) -> Result<Vec<&'a Value>, Stri
     if inside == "*" {
         return Ok(found.iter().flat_map(|value| inner(value)).collect());
     }
-    if let Some(key) = inside.strip_prefix('\'').and_then(|key| key.strip_suffix('\'')) {
+    if let Some(key) = inside
+        .strip_prefix('\'')
+        .and_then(|key| key.strip_suffix('\''))
+    {
         return Ok(found.iter().filter_map(|value| value.get(key)).collect());
     }
-    if let Some(filter) = inside.strip_prefix("?(@").and_then(|filter| filter.strip_suffix(')')) {
-        let (path, wanted) = filter.split_once("==").ok_or("the lab plays only == in a jsonpath filter")?;
+    if let Some(filter) = inside
+        .strip_prefix("?(@")
+        .and_then(|filter| filter.strip_suffix(')'))
+    {
+        let (path, wanted) = filter
+            .split_once("==")
+            .ok_or("the lab plays only == in a jsonpath filter")?;
         let wanted = wanted.trim().trim_matches(['"', '\'']);
         let items = found.iter().flat_map(|value| inner(value));
         return Ok(items
-            .filter(|item| walk(path.trim(), item, item).is_ok_and(|hits| hits.iter().any(|hit| plain(hit) == wanted)))
+            .filter(|item| {
+                walk(path.trim(), item, item)
+                    .is_ok_and(|hits| hits.iter().any(|hit| plain(hit) == wanted))
+            })
             .collect());
     }
-    let index: i64 = inside.parse().map_err(|_| format!("the lab does not play jsonpath [{inside}]"))?;
+    let index: i64 = inside
+        .parse()
+        .map_err(|_| format!("the lab does not play jsonpath [{inside}]"))?;
     let mut hits = Vec::new();
     for value in found {
         let items = inner(value);
         let length = i64::try_from(items.len()).unwrap_or(i64::MAX);
         let at = if index < 0 { length + index } else { index };
-        let item = usize::try_from(at).ok().and_then(|at| items.get(at).copied());
-        hits.push(item.ok_or_else(|| format!("array index out of bounds: index {index}, length {length}"))?);
+        let item = usize::try_from(at)
+            .ok()
+            .and_then(|at| items.get(at).copied());
+        hits.push(
+            item.ok_or_else(|| {
+                format!("array index out of bounds: index {index}, length {length}")
+            })?,
+        );
     }
     Ok(hits)
 }
@@ -147,7 +175,10 @@ mod tests {
         let value = json!({ "items": [{ "n": "a", "t": "x" }, { "n": "b", "t": "y" }] });
         assert_eq!(evaluate("{.items[*].n}", &value).unwrap(), "a b");
         assert_eq!(evaluate("{.items[1].n}", &value).unwrap(), "b");
-        assert_eq!(evaluate("{range .items[*]}{.n}={.t}{\"\\n\"}{end}", &value).unwrap(), "a=x\nb=y\n");
+        assert_eq!(
+            evaluate("{range .items[*]}{.n}={.t}{\"\\n\"}{end}", &value).unwrap(),
+            "a=x\nb=y\n"
+        );
         assert_eq!(evaluate("{.items[?(@.n==\"b\")].t}", &value).unwrap(), "y");
         assert_eq!(evaluate("{.nope.x[0]}", &value).unwrap(), "");
         assert!(evaluate("{.items[5]}", &value).is_err());

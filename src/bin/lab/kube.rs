@@ -51,31 +51,65 @@ impl Kubeconfig {
 
     /// Returns a config with one entry, its context current.
     pub(crate) fn of(entry: &Entry) -> Self {
-        let mut config = Self { value: json!({ "clusters": [], "contexts": [], "users": [] }) };
+        let mut config = Self {
+            value: json!({ "clusters": [], "contexts": [], "users": [] }),
+        };
         let user = format!("admin@{}", entry.cluster);
-        config.put("clusters", &entry.cluster, entry.cluster_value());
-        config.put("users", &user, entry.user_value());
-        config.put("contexts", &user, json!({ "cluster": entry.cluster, "namespace": "default", "user": user }));
+        config.put("clusters", &entry.cluster, &entry.cluster_value());
+        config.put("users", &user, &entry.user_value());
+        config.put(
+            "contexts",
+            &user,
+            &json!({ "cluster": entry.cluster, "namespace": "default", "user": user }),
+        );
         config.value["current-context"] = json!(user);
         config
     }
 
     /// Merges an entry in; returns the lines that `talosctl` prints.
-    pub(crate) fn merge(&mut self, entry: &Entry, clash: Clash, context: Option<&str>) -> Vec<String> {
+    pub(crate) fn merge(
+        &mut self,
+        entry: &Entry,
+        clash: Clash,
+        context: Option<&str>,
+    ) -> Vec<String> {
         let mut lines = Vec::new();
         let original = format!("admin@{}", entry.cluster);
-        let cluster = self.place("cluster", "clusters", &entry.cluster, &entry.cluster_value(), clash, &mut lines);
-        let user = self.place("auth info", "users", &original, &entry.user_value(), clash, &mut lines);
+        let cluster = self.place(
+            "cluster",
+            "clusters",
+            &entry.cluster,
+            &entry.cluster_value(),
+            clash,
+            &mut lines,
+        );
+        let user = self.place(
+            "auth info",
+            "users",
+            &original,
+            &entry.user_value(),
+            clash,
+            &mut lines,
+        );
         let wanted = context.unwrap_or(&original).to_string();
         let value = json!({ "cluster": cluster, "namespace": "default", "user": user });
         // The real code looks a forced context name up among the clusters.
-        let list = if context.is_some() { "clusters" } else { "contexts" };
-        let taken = self.names(list).contains(&wanted) && self.get("contexts", &wanted) != Some(&value);
-        let name = if taken && clash == Clash::Rename { self.free("contexts", list, &wanted) } else { wanted };
+        let list = if context.is_some() {
+            "clusters"
+        } else {
+            "contexts"
+        };
+        let taken =
+            self.names(list).contains(&wanted) && self.get("contexts", &wanted) != Some(&value);
+        let name = if taken && clash == Clash::Rename {
+            self.free("contexts", list, &wanted)
+        } else {
+            wanted
+        };
         if name != original {
             lines.push(format!("renamed context \"{original}\" -> \"{name}\""));
         }
-        self.put("contexts", &name, value);
+        self.put("contexts", &name, &value);
         self.value["current-context"] = json!(name);
         lines
     }
@@ -94,14 +128,17 @@ impl Kubeconfig {
             name = self.free(list, list, wanted);
             lines.push(format!("renamed {kind} \"{wanted}\" -> \"{name}\""));
         }
-        self.put(list, &name, value.clone());
+        self.put(list, &name, value);
         name
     }
 
     fn free(&self, list: &str, other: &str, wanted: &str) -> String {
-        let taken = |name: &String| self.names(list).contains(name) || self.names(other).contains(name);
+        let taken =
+            |name: &String| self.names(list).contains(name) || self.names(other).contains(name);
         let mut names = (1..).map(|number| format!("{wanted}-{number}"));
-        names.find(|name| !taken(name)).expect("there are more numbers than names")
+        names
+            .find(|name| !taken(name))
+            .expect("there are more numbers than names")
     }
 
     fn member(list: &str) -> &'static str {
@@ -115,18 +152,27 @@ impl Kubeconfig {
     /// Returns the names in one of the lists.
     pub(crate) fn names(&self, list: &str) -> Vec<String> {
         let entries = self.value[list].as_array();
-        entries.into_iter().flatten().filter_map(|entry| entry["name"].as_str().map(ToString::to_string)).collect()
+        entries
+            .into_iter()
+            .flatten()
+            .filter_map(|entry| entry["name"].as_str().map(ToString::to_string))
+            .collect()
     }
 
     /// Returns an entry of one of the lists.
     pub(crate) fn get(&self, list: &str, name: &str) -> Option<&Value> {
         let entries = self.value[list].as_array()?;
-        entries.iter().find(|entry| entry["name"] == name).map(|entry| &entry[Self::member(list)])
+        entries
+            .iter()
+            .find(|entry| entry["name"] == name)
+            .map(|entry| &entry[Self::member(list)])
     }
 
-    fn put(&mut self, list: &str, name: &str, value: Value) {
+    fn put(&mut self, list: &str, name: &str, value: &Value) {
         let entry = json!({ Self::member(list): value, "name": name });
-        let Some(entries) = self.value[list].as_array_mut() else { return };
+        let Some(entries) = self.value[list].as_array_mut() else {
+            return;
+        };
         match entries.iter_mut().find(|entry| entry["name"] == name) {
             Some(old) => *old = entry,
             None => entries.push(entry),
@@ -188,7 +234,10 @@ mod tests {
         assert_eq!(lines, ["renamed context \"admin@infra\" -> \"infra\""]);
         assert_eq!(config.current(), "infra");
         assert_eq!(config.names("contexts"), ["infra"]);
-        assert_eq!(Kubeconfig::read(&config.to_yaml()).unwrap().names("users"), ["admin@infra"]);
+        assert_eq!(
+            Kubeconfig::read(&config.to_yaml()).unwrap().names("users"),
+            ["admin@infra"]
+        );
     }
 
     #[test]
@@ -197,7 +246,10 @@ mod tests {
         let lines = config.merge(&entry("infra", "2"), Clash::Rename, None);
         assert_eq!(
             lines,
-            ["renamed auth info \"admin@infra\" -> \"admin@infra-1\"", "renamed context \"admin@infra\" -> \"admin@infra-1\""]
+            [
+                "renamed auth info \"admin@infra\" -> \"admin@infra-1\"",
+                "renamed context \"admin@infra\" -> \"admin@infra-1\""
+            ]
         );
         assert_eq!(config.current(), "admin@infra-1");
     }

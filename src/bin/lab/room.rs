@@ -36,14 +36,10 @@ impl Room {
             Answer::fail(70, "lab: this is a played tool and LAB_WORLD is not set; call it through `lab exec WORLD -- …`\n")
         })?;
         let folder = Folder::new(path);
-        let speed = fs::read_to_string(folder.path().join("world.lock")).map_err(|error| broken(&error))?;
+        let speed =
+            fs::read_to_string(folder.path().join("world.lock")).map_err(|error| broken(&error))?;
         let speed = speed.trim().parse().unwrap_or(1.0);
         Ok(Self { folder, speed })
-    }
-
-    /// Returns the world's folder.
-    pub(crate) fn folder(&self) -> &Folder {
-        &self.folder
     }
 
     /// Sleeps for some milliseconds of lab time.
@@ -82,5 +78,8 @@ impl Room {
 }
 
 fn broken(error: &io::Error) -> Answer {
-    Answer::fail(70, format!("lab: the world cannot be read or written: {error}\n"))
+    Answer::fail(
+        70,
+        format!("lab: the world cannot be read or written: {error}\n"),
+    )
 }

@@ -23,7 +23,14 @@ use crate::cobra::{Invocation, Tool, parse};
 use crate::room::Room;
 
 /// The flags that every node command has and the lab plays.
-const COMMON: [&str; 6] = ["talosconfig", "context", "endpoints", "nodes", "insecure", "help"];
+const COMMON: [&str; 6] = [
+    "talosconfig",
+    "context",
+    "endpoints",
+    "nodes",
+    "insecure",
+    "help",
+];
 
 /// Plays a call.
 pub(crate) fn run(words: &[String]) -> Answer {

@@ -71,13 +71,19 @@ impl World {
 
     /// Fires a fault that counts times, if one is left for this.
     pub(crate) fn fires(&mut self, kind: Kind, about: &str) -> bool {
-        let armed = self.faults.iter_mut().find(|fault| fault.concerns(kind, about) && fault.fired < fault.number);
+        let armed = self
+            .faults
+            .iter_mut()
+            .find(|fault| fault.concerns(kind, about) && fault.fired < fault.number);
         armed.map(|fault| fault.fired += 1).is_some()
     }
 
     /// Returns the number of a fault that lasts, and notes that it was felt.
     pub(crate) fn feels(&mut self, kind: Kind, about: &str) -> Option<u64> {
-        let fault = self.faults.iter_mut().find(|fault| fault.concerns(kind, about))?;
+        let fault = self
+            .faults
+            .iter_mut()
+            .find(|fault| fault.concerns(kind, about))?;
         fault.fired += 1;
         Some(fault.number)
     }
@@ -95,7 +101,10 @@ impl World {
             return Vec::new();
         }
         let now = self.now_ms;
-        if self.feels(Kind::DnsLate, &name).is_some_and(|seconds| now < seconds * 1_000) {
+        if self
+            .feels(Kind::DnsLate, &name)
+            .is_some_and(|seconds| now < seconds * 1_000)
+        {
             return Vec::new();
         }
         self.site.dns.get(&name).cloned().unwrap_or_default()
@@ -105,7 +114,12 @@ impl World {
     pub(crate) fn takes(&self, ip: &str, what: &str, low: u64, high: u64) -> u64 {
         let node = self.nodes.get(ip);
         let boots = node.map_or(0, |node| node.boots);
-        let base = chance::between(self.seed, &format!("{ip} {what} {boots}"), low * 1_000, high * 1_000);
+        let base = chance::between(
+            self.seed,
+            &format!("{ip} {what} {boots}"),
+            low * 1_000,
+            high * 1_000,
+        );
         base * node.map_or(1, |node| node.slowness)
     }
 }

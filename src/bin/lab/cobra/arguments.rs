@@ -14,9 +14,16 @@ impl Operands {
     pub(crate) fn of(tool: Tool, command: &Command) -> Self {
         match (tool, command.path.as_str()) {
             // These two look at their operands themselves.
-            (Tool::Talosctl, "apply-config") | (Tool::Op, "run") => Self { least: 0, most: None },
-            (Tool::Talosctl, "service") => Self { least: 0, most: Some(2) },
-            (Tool::Talosctl, "config node" | "usage") => Self { least: 0, most: None },
+            (Tool::Talosctl, "apply-config" | "config node" | "usage") | (Tool::Op, "run") => {
+                Self {
+                    least: 0,
+                    most: None,
+                }
+            }
+            (Tool::Talosctl, "service") => Self {
+                least: 0,
+                most: Some(2),
+            },
             _ => Self::read(tool, command),
         }
     }
@@ -41,17 +48,31 @@ impl Operands {
     }
 
     /// Compares with what was given.
-    pub(crate) fn check(self, tool: Tool, command: &Command, given: &[String]) -> Result<(), String> {
+    pub(crate) fn check(
+        self,
+        tool: Tool,
+        command: &Command,
+        given: &[String],
+    ) -> Result<(), String> {
         let count = given.len();
         if count >= self.least && self.most.is_none_or(|most| count <= most) {
             return Ok(());
         }
         Err(match (self.least, self.most) {
-            (_, Some(0)) => format!("unknown command \"{}\" for \"{} {}\"", given[0], tool.name(), command.path),
+            (_, Some(0)) => format!(
+                "unknown command \"{}\" for \"{} {}\"",
+                given[0],
+                tool.name(),
+                command.path
+            ),
             (least, None) => format!("requires at least {least} arg(s), only received {count}"),
             (0, Some(most)) => format!("accepts at most {most} arg(s), received {count}"),
-            (least, Some(most)) if least == most => format!("accepts {least} arg(s), received {count}"),
-            (least, Some(most)) => format!("accepts between {least} and {most} arg(s), received {count}"),
+            (least, Some(most)) if least == most => {
+                format!("accepts {least} arg(s), received {count}")
+            }
+            (least, Some(most)) => {
+                format!("accepts between {least} and {most} arg(s), received {count}")
+            }
         })
     }
 }
@@ -70,7 +91,10 @@ fn words(text: &str) -> Vec<String> {
             }
             _ => {}
         }
-        words.last_mut().expect("there is always a word").push(letter);
+        words
+            .last_mut()
+            .expect("there is always a word")
+            .push(letter);
     }
     words.retain(|word| !word.is_empty());
     words

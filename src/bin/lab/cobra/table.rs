@@ -56,7 +56,9 @@ impl Table {
                 let mut cells = line.split('\t');
                 let name = cells.next().and_then(|path| child_name(parent, path));
                 let aliases = cells.next().unwrap_or_default();
-                name.is_some_and(|name| name == word || aliases.split(',').any(|alias| alias == word))
+                name.is_some_and(|name| {
+                    name == word || aliases.split(',').any(|alias| alias == word)
+                })
             })
             .map(|line| self.command(line))
     }
@@ -73,11 +75,20 @@ impl Table {
         let [path, _, runs, usage, own] = cells[..] else {
             panic!("a line of a contract table has five cells: {line}");
         };
-        let mut flags: Vec<Flag> = own.split(';').filter(|word| !word.is_empty()).map(Flag::new).collect();
+        let mut flags: Vec<Flag> = own
+            .split(';')
+            .filter(|word| !word.is_empty())
+            .map(Flag::new)
+            .collect();
         if !path.is_empty() {
             let everybody = self.root();
-            let inherited = everybody.flags.into_iter().filter(|flag| flag.long != "version");
-            let inherited: Vec<Flag> = inherited.filter(|flag| flags.iter().all(|own| own.long != flag.long)).collect();
+            let inherited = everybody
+                .flags
+                .into_iter()
+                .filter(|flag| flag.long != "version");
+            let inherited: Vec<Flag> = inherited
+                .filter(|flag| flags.iter().all(|own| own.long != flag.long))
+                .collect();
             flags.extend(inherited);
         }
         Command {
@@ -90,7 +101,11 @@ impl Table {
 }
 
 fn child_name<'a>(parent: &str, path: &'a str) -> Option<&'a str> {
-    let name = if parent.is_empty() { path } else { path.strip_prefix(parent)?.strip_prefix(' ')? };
+    let name = if parent.is_empty() {
+        path
+    } else {
+        path.strip_prefix(parent)?.strip_prefix(' ')?
+    };
     (!name.is_empty() && !name.contains(' ')).then_some(name)
 }
 
@@ -130,8 +145,11 @@ impl Flag {
     pub(crate) fn check(&self, value: &str) -> Result<(), String> {
         let complaint = match self.kind.as_str() {
             "" => {
-                let known = ["1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False"];
-                (!known.contains(&value)).then(|| format!("strconv.ParseBool: parsing \"{value}\": invalid syntax"))
+                let known = [
+                    "1", "t", "T", "true", "TRUE", "True", "0", "f", "F", "false", "FALSE", "False",
+                ];
+                (!known.contains(&value))
+                    .then(|| format!("strconv.ParseBool: parsing \"{value}\": invalid syntax"))
             }
             "int" | "int32" => value
                 .parse::<i64>()
@@ -153,8 +171,13 @@ impl Flag {
         match complaint {
             None => Ok(()),
             Some(complaint) => {
-                let short = self.short.map_or_else(String::new, |short| format!("-{short}, "));
-                Err(format!("invalid argument \"{value}\" for \"{short}--{}\" flag: {complaint}", self.long))
+                let short = self
+                    .short
+                    .map_or_else(String::new, |short| format!("-{short}, "));
+                Err(format!(
+                    "invalid argument \"{value}\" for \"{short}--{}\" flag: {complaint}",
+                    self.long
+                ))
             }
         }
     }
@@ -169,10 +192,14 @@ pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
     let mut left = text;
     let mut total = 0.0;
     while !left.is_empty() {
-        let end = left.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(left.len());
+        let end = left
+            .find(|c: char| !c.is_ascii_digit() && c != '.')
+            .unwrap_or(left.len());
         let number: f64 = left[..end].parse().map_err(|_| invalid())?;
         left = &left[end..];
-        let end = left.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(left.len());
+        let end = left
+            .find(|c: char| c.is_ascii_digit() || c == '.')
+            .unwrap_or(left.len());
         total += number
             * match &left[..end] {
                 "ns" => 0.000_001,
@@ -182,7 +209,11 @@ pub(crate) fn duration_ms(text: &str) -> Result<u64, String> {
                 "m" => 60_000.0,
                 "h" => 3_600_000.0,
                 "" => return Err(format!("time: missing unit in duration \"{text}\"")),
-                unit => return Err(format!("time: unknown unit \"{unit}\" in duration \"{text}\"")),
+                unit => {
+                    return Err(format!(
+                        "time: unknown unit \"{unit}\" in duration \"{text}\""
+                    ));
+                }
             };
         left = &left[end..];
     }

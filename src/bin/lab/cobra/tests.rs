@@ -2,7 +2,13 @@ use super::{Invocation, Tool, parse};
 use crate::answer::Answer;
 
 fn given(tool: Tool, line: &str) -> Result<Invocation, Answer> {
-    parse(tool, &line.split_whitespace().map(ToString::to_string).collect::<Vec<_>>())
+    parse(
+        tool,
+        &line
+            .split_whitespace()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>(),
+    )
 }
 
 fn first_line(tool: Tool, line: &str) -> String {
@@ -19,7 +25,10 @@ fn every_line_of_every_table_can_be_read() {
         for name in table.children("") {
             assert_eq!(table.child("", &name).unwrap().path, name);
             for inner in table.children(&name) {
-                assert_eq!(table.child(&name, &inner).unwrap().path, format!("{name} {inner}"));
+                assert_eq!(
+                    table.child(&name, &inner).unwrap().path,
+                    format!("{name} {inner}")
+                );
             }
         }
     }
@@ -28,16 +37,28 @@ fn every_line_of_every_table_can_be_read() {
 #[test]
 fn talosctl_names_what_it_does_not_know() {
     let said = |line| first_line(Tool::Talosctl, line);
-    assert_eq!(said("nosuch"), "unknown command \"nosuch\" for \"talosctl\"");
-    assert_eq!(said("bootstrap x"), "unknown command \"x\" for \"talosctl bootstrap\"");
+    assert_eq!(
+        said("nosuch"),
+        "unknown command \"nosuch\" for \"talosctl\""
+    );
+    assert_eq!(
+        said("bootstrap x"),
+        "unknown command \"x\" for \"talosctl bootstrap\""
+    );
     assert_eq!(said("bootstrap --bogus"), "unknown flag: --bogus");
     assert_eq!(said("bootstrap -x"), "unknown shorthand flag: 'x' in -x");
     assert_eq!(said("get disks -n"), "flag needs an argument: 'n' in -n");
     assert_eq!(said("get disks --nodes"), "flag needs an argument: --nodes");
     assert_eq!(said("get"), "accepts between 1 and 2 arg(s), received 0");
     assert_eq!(said("read"), "accepts 1 arg(s), received 0");
-    assert_eq!(said("kubeconfig a b"), "accepts at most 1 arg(s), received 2");
-    assert_eq!(said("wipe disk"), "requires at least 1 arg(s), only received 0");
+    assert_eq!(
+        said("kubeconfig a b"),
+        "accepts at most 1 arg(s), received 2"
+    );
+    assert_eq!(
+        said("wipe disk"),
+        "requires at least 1 arg(s), only received 0"
+    );
     assert_eq!(
         said("apply-config -m foo"),
         "invalid argument \"foo\" for \"-m, --mode\" flag: possible options are: auto, interactive, no-reboot, reboot, staged, try"
@@ -61,13 +82,21 @@ fn a_group_prints_its_help_and_succeeds() {
     for line in ["etcd", "etcd nosuch", "config nosuch"] {
         let answer = given(Tool::Talosctl, line).unwrap_err();
         assert_eq!((answer.code, answer.stderr.as_str()), (0, ""));
-        assert!(String::from_utf8(answer.stdout).unwrap().starts_with("Usage:"));
+        assert!(
+            String::from_utf8(answer.stdout)
+                .unwrap()
+                .starts_with("Usage:")
+        );
     }
 }
 
 #[test]
 fn flags_may_stand_anywhere_and_in_every_form() {
-    let call = given(Tool::Talosctl, "get -n=10.0.0.1 disks -e a,b --endpoints c -ojson --insecure -- x").unwrap();
+    let call = given(
+        Tool::Talosctl,
+        "get -n=10.0.0.1 disks -e a,b --endpoints c -ojson --insecure -- x",
+    )
+    .unwrap();
     assert_eq!(call.path, "get");
     assert_eq!(call.args, ["disks", "x"]);
     assert_eq!(call.flag("nodes"), Some("10.0.0.1"));
@@ -78,25 +107,56 @@ fn flags_may_stand_anywhere_and_in_every_form() {
 
 #[test]
 fn help_is_an_answer_but_only_after_good_flags() {
-    assert_eq!(given(Tool::Talosctl, "etcd members --help").unwrap_err().code, 0);
-    assert_eq!(given(Tool::Talosctl, "etcd members --bogus --help").unwrap_err().code, 1);
+    assert_eq!(
+        given(Tool::Talosctl, "etcd members --help")
+            .unwrap_err()
+            .code,
+        0
+    );
+    assert_eq!(
+        given(Tool::Talosctl, "etcd members --bogus --help")
+            .unwrap_err()
+            .code,
+        1
+    );
 }
 
 #[test]
 fn op_takes_a_value_flag_but_no_switch_before_the_command() {
-    assert_eq!(given(Tool::Op, "--vault W item get x").unwrap().path, "item get");
+    assert_eq!(
+        given(Tool::Op, "--vault W item get x").unwrap().path,
+        "item get"
+    );
     assert!(given(Tool::Op, "--otp item get x").is_err());
-    assert_eq!(given(Tool::Op, "--otp=true item get x").unwrap().path, "item get");
+    assert_eq!(
+        given(Tool::Op, "--otp=true item get x").unwrap().path,
+        "item get"
+    );
     assert!(first_line(Tool::Op, "get item").ends_with(" unknown command \"get\" for \"op\""));
     let answer = given(Tool::Op, "item get x --environment y").unwrap_err();
-    assert!(answer.stderr.contains("unknown flag: --environment\nUsage:  op item get"));
+    assert!(
+        answer
+            .stderr
+            .contains("unknown flag: --environment\nUsage:  op item get")
+    );
 }
 
 #[test]
 fn kubectl_points_to_its_help() {
     let answer = given(Tool::Kubectl, "get nodes --bogus").unwrap_err();
-    assert_eq!(answer.stderr, "error: unknown flag: --bogus\nSee 'kubectl get --help' for usage.\n");
+    assert_eq!(
+        answer.stderr,
+        "error: unknown flag: --bogus\nSee 'kubectl get --help' for usage.\n"
+    );
     let answer = given(Tool::Kubectl, "frobnicate").unwrap_err();
-    assert_eq!(answer.stderr, "error: unknown command \"frobnicate\" for \"kubectl\"\n");
-    assert_eq!(given(Tool::Kubectl, "--context infra get nodes").unwrap().flag("context"), Some("infra"));
+    assert_eq!(
+        answer.stderr,
+        "error: unknown command \"frobnicate\" for \"kubectl\"\n"
+    );
+    assert_eq!(
+        given(Tool::Kubectl, "--context infra get nodes")
+            .unwrap()
+            .flag("context"),
+        Some("infra")
+    );
 }

@@ -29,12 +29,20 @@ fn ready(world: &World, ip: &str, what: &str, learner_may: bool) -> Result<usize
         let text = "error building etcd client TLS config: open /system/secrets/etcd/admin.crt: no such file or directory";
         return Err(Obstacle::Error(Rpc::new("Unknown", text)));
     }
-    let (Some(cluster), true) = (node.data, world.etcd_runs(ip)) else { return Err(Obstacle::Waits) };
+    let (Some(cluster), true) = (node.data, world.etcd_runs(ip)) else {
+        return Err(Obstacle::Waits);
+    };
     if !learner_may && world.member(ip).is_some_and(|member| member.learner) {
-        return Err(Obstacle::Error(Rpc::new("Unknown", "etcdserver: rpc not supported for learner")));
+        return Err(Obstacle::Error(Rpc::new(
+            "Unknown",
+            "etcdserver: rpc not supported for learner",
+        )));
     }
     if !world.has_quorum(cluster) {
-        return Err(Obstacle::Error(Rpc::new("Unknown", "etcdserver: request timed out")));
+        return Err(Obstacle::Error(Rpc::new(
+            "Unknown",
+            "etcdserver: request timed out",
+        )));
     }
     Ok(cluster)
 }
@@ -52,15 +60,21 @@ fn ask(
         return Reply::Hang;
     }
     let mut waits = false;
-    let reply = unary(world, call, client, (prefix, Partial::Warns), |world, ip, target| match check(world, ip) {
-        Ok(cluster) => tell(world, ip, &target.label, cluster).map(|()| String::new()),
-        Err(Obstacle::Error(rpc)) => Err(rpc),
-        Err(Obstacle::Waits) => {
-            waits = true;
-            Ok(String::new())
-        }
-    });
-    if waits { Reply::Again(1_000) } else { reply }
+    let reply = unary(
+        world,
+        call,
+        client,
+        (prefix, Partial::Warns),
+        |world, ip, target| match check(world, ip) {
+            Ok(cluster) => tell(world, ip, &target.label, cluster).map(|()| String::new()),
+            Err(Obstacle::Error(rpc)) => Err(rpc),
+            Err(Obstacle::Waits) => {
+                waits = true;
+                Ok(String::new())
+            }
+        },
+    );
+    if waits { Reply::Again(3_000) } else { reply }
 }
 
 fn with_table(reply: Reply, rows: &[Vec<String>]) -> Reply {
@@ -78,20 +92,44 @@ pub(super) fn members(call: &Invocation, room: &Room) -> Result<Answer, Answer> 
     plays(call, &[])?;
     let client = Client::open(call)?;
     Ok(room.play(200, |world| {
-        let mut rows = vec![row(&["NODE", "ID", "HOSTNAME", "PEER URLS", "CLIENT URLS", "LEARNER"])];
+        let mut rows = vec![row(&[
+            "NODE",
+            "ID",
+            "HOSTNAME",
+            "PEER URLS",
+            "CLIENT URLS",
+            "LEARNER",
+        ])];
         let check = |world: &World, ip: &str| ready(world, ip, "member list", false);
-        let reply = ask(world, call, &client, "error getting members: ", check, |world, _, label, cluster| {
-            for member in &world.clusters[cluster].members {
-                let (name, url) = if member.started {
-                    (member.hostname.clone(), format!("https://{}:2379", member.ip))
-                } else {
-                    (String::new(), String::new())
-                };
-                let peer = format!("https://{}:2380", member.ip);
-                rows.push(row(&[label, &member.id, &name, &peer, &url, &member.learner.to_string()]));
-            }
-            Ok(())
-        });
+        let reply = ask(
+            world,
+            call,
+            &client,
+            "error getting members: ",
+            check,
+            |world, _, label, cluster| {
+                for member in &world.clusters[cluster].members {
+                    let (name, url) = if member.started {
+                        (
+                            member.hostname.clone(),
+                            format!("https://{}:2379", member.ip),
+                        )
+                    } else {
+                        (String::new(), String::new())
+                    };
+                    let peer = format!("https://{}:2380", member.ip);
+                    rows.push(row(&[
+                        label,
+                        &member.id,
+                        &name,
+                        &peer,
+                        &url,
+                        &member.learner.to_string(),
+                    ]));
+                }
+                Ok(())
+            },
+        );
         with_table(reply, &rows)
     }))
 }
@@ -102,19 +140,55 @@ pub(super) fn status(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
     let client = Client::open(call)?;
     Ok(room.play(200, |world| {
         let mut rows = vec![row(&[
-            "NODE", "MEMBER", "DB SIZE", "IN USE", "LEADER", "RAFT INDEX", "RAFT TERM", "RAFT APPLIED INDEX", "LEARNER",
-            "PROTOCOL", "STORAGE", "ERRORS",
+            "NODE",
+            "MEMBER",
+            "DB SIZE",
+            "IN USE",
+            "LEADER",
+            "RAFT INDEX",
+            "RAFT TERM",
+            "RAFT APPLIED INDEX",
+            "LEARNER",
+            "PROTOCOL",
+            "STORAGE",
+            "ERRORS",
         ])];
         let check = |world: &World, ip: &str| ready(world, ip, "etcd status", true);
-        let reply = ask(world, call, &client, "error getting status: ", check, |world, ip, label, cluster| {
-            let leader = world.clusters[cluster].members.first().map(|member| member.id.clone()).unwrap_or_default();
-            let (id, learner) = world.member(ip).map(|member| (member.id.clone(), member.learner)).unwrap_or_default();
-            let index = (1_000 + (world.now_ms - world.clusters[cluster].born_ms) / 200).to_string();
-            rows.push(row(&[
-                label, &id, "21 MB", "6.0 MB (29.08%)", &leader, &index, "2", &index, &learner.to_string(), "3.6.4", "3.6.0", "",
-            ]));
-            Ok(())
-        });
+        let reply = ask(
+            world,
+            call,
+            &client,
+            "error getting status: ",
+            check,
+            |world, ip, label, cluster| {
+                let leader = world.clusters[cluster]
+                    .members
+                    .first()
+                    .map(|member| member.id.clone())
+                    .unwrap_or_default();
+                let (id, learner) = world
+                    .member(ip)
+                    .map(|member| (member.id.clone(), member.learner))
+                    .unwrap_or_default();
+                let index =
+                    (1_000 + (world.now_ms - world.clusters[cluster].born_ms) / 200).to_string();
+                rows.push(row(&[
+                    label,
+                    &id,
+                    "21 MB",
+                    "6.0 MB (29.08%)",
+                    &leader,
+                    &index,
+                    "2",
+                    &index,
+                    &learner.to_string(),
+                    "3.6.4",
+                    "3.6.0",
+                    "",
+                ]));
+                Ok(())
+            },
+        );
         with_table(reply, &rows)
     }))
 }
@@ -125,7 +199,9 @@ pub(super) fn remove_member(call: &Invocation, room: &Room) -> Result<Answer, An
     let word = call.args[0].clone();
     let id = u64::from_str_radix(&word, 16).map_err(|_| {
         let head = "error parsing member ID: error parsing etcd member id";
-        call.fail(format!("{head}: strconv.ParseUint: parsing \"{word}\": invalid syntax"))
+        call.fail(format!(
+            "{head}: strconv.ParseUint: parsing \"{word}\": invalid syntax"
+        ))
     })?;
     let client = Client::open(call)?;
     Ok(room.play(300, |world| {
@@ -134,7 +210,9 @@ pub(super) fn remove_member(call: &Invocation, room: &Room) -> Result<Answer, An
             let now = world.now_ms;
             let cluster = &mut world.clusters[cluster];
             let before = cluster.members.len();
-            cluster.members.retain(|member| u64::from_str_radix(&member.id, 16) != Ok(id));
+            cluster
+                .members
+                .retain(|member| u64::from_str_radix(&member.id, 16) != Ok(id));
             cluster.changed_ms = now;
             if cluster.members.len() == before {
                 let text = format!("failed to remove member {id}: etcdserver: member not found");

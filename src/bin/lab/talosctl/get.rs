@@ -43,9 +43,16 @@ fn answer(call: &Invocation, world: &mut World, client: &Client, output: &str) -
     };
     let (mut found, mut errors): (Vec<(String, Resource)>, Vec<String>) = (Vec::new(), Vec::new());
     for target in &targets {
-        let listed = target.ip.clone().and_then(|ip| list(world, client, kind, &ip, call.args.get(1)));
+        let listed = target
+            .ip
+            .clone()
+            .and_then(|ip| list(world, client, kind, &ip, call.args.get(1)));
         match listed {
-            Ok(resources) => found.extend(resources.into_iter().map(|resource| (target.label.clone(), resource))),
+            Ok(resources) => found.extend(
+                resources
+                    .into_iter()
+                    .map(|resource| (target.label.clone(), resource)),
+            ),
             Err(rpc) => errors.push(rpc.to_string()),
         }
     }
@@ -60,15 +67,28 @@ fn answer(call: &Invocation, world: &mut World, client: &Client, output: &str) -
     Reply::Done(answer)
 }
 
-fn list(world: &World, client: &Client, kind: Kind, ip: &str, id: Option<&String>) -> Result<Vec<Resource>, Rpc> {
+fn list(
+    world: &World,
+    client: &Client,
+    kind: Kind,
+    ip: &str,
+    id: Option<&String>,
+) -> Result<Vec<Resource>, Rpc> {
     if kind.is_sensitive() && client.is_insecure() {
         return Err(Rpc::new("PermissionDenied", "not authorized"));
     }
     let all = kind.list(world, ip);
     let Some(id) = id else { return Ok(all) };
-    let found: Vec<Resource> = all.into_iter().filter(|resource| resource.id == *id).collect();
+    let found: Vec<Resource> = all
+        .into_iter()
+        .filter(|resource| resource.id == *id)
+        .collect();
     if found.is_empty() {
-        let text = format!("resource {}({}/{id}@undefined) doesn't exist", kind.full_name(), kind.namespace());
+        let text = format!(
+            "resource {}({}/{id}@undefined) doesn't exist",
+            kind.full_name(),
+            kind.namespace()
+        );
         return Err(Rpc::new("NotFound", text));
     }
     Ok(found)
@@ -86,14 +106,22 @@ fn show(found: &[(String, Resource)], kind: Kind, output: &str) -> Result<String
         }
         return Ok(table(&rows, 3));
     }
-    let objects: Vec<Value> = found.iter().map(|(node, resource)| object(node, kind, resource)).collect();
+    let objects: Vec<Value> = found
+        .iter()
+        .map(|(node, resource)| object(node, kind, resource))
+        .collect();
     if let Some(template) = output.strip_prefix("jsonpath=") {
-        let lines: Result<Vec<String>, String> =
-            objects.iter().map(|object| Ok(jsonpath::evaluate(template, object)? + "\n")).collect();
+        let lines: Result<Vec<String>, String> = objects
+            .iter()
+            .map(|object| Ok(jsonpath::evaluate(template, object)? + "\n"))
+            .collect();
         return Ok(lines?.concat());
     }
     if output == "json" {
-        return Ok(objects.iter().map(|object| go_json(object, "    ") + "\n").collect());
+        return Ok(objects
+            .iter()
+            .map(|object| go_json(object, "    ") + "\n")
+            .collect());
     }
     let documents: Vec<String> = objects
         .iter()
@@ -106,8 +134,15 @@ fn show(found: &[(String, Resource)], kind: Kind, output: &str) -> Result<String
 }
 
 fn object(node: &str, kind: Kind, resource: &Resource) -> Value {
-    let id = resource.id.parse::<u64>().map_or_else(|_| json!(resource.id), |number| json!(number));
-    let owner = if kind.owner().is_empty() { Value::Null } else { json!(kind.owner()) };
+    let id = resource
+        .id
+        .parse::<u64>()
+        .map_or_else(|_| json!(resource.id), |number| json!(number));
+    let owner = if kind.owner().is_empty() {
+        Value::Null
+    } else {
+        json!(kind.owner())
+    };
     let mut metadata = json!({
         "namespace": kind.namespace(),
         "type": kind.full_name(),

@@ -26,7 +26,15 @@ const CHECKS: [&str; 13] = [
 
 /// Plays the command.
 pub(super) fn run(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
-    plays(call, &["control-plane-nodes", "worker-nodes", "wait-timeout", "server"])?;
+    plays(
+        call,
+        &[
+            "control-plane-nodes",
+            "worker-nodes",
+            "wait-timeout",
+            "server",
+        ],
+    )?;
     let client = Client::open(call)?;
     client.single(call, "health")?;
     for word in call.list("control-plane-nodes") {
@@ -34,7 +42,9 @@ pub(super) fn run(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
             return Err(call.fail(format!("ParseAddr(\"{word}\"): unable to parse IP")));
         }
     }
-    let limit = call.flag("wait-timeout").map_or(1_200_000, |text| duration_ms(text).unwrap_or(1_200_000));
+    let limit = call
+        .flag("wait-timeout")
+        .map_or(1_200_000, |text| duration_ms(text).unwrap_or(1_200_000));
     let mut lines: Vec<String> = Vec::new();
     let (mut begun, mut entered, mut index) = (None, 0, 0);
     Ok(room.play(300, |world| {
@@ -76,17 +86,33 @@ pub(super) fn run(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
 }
 
 fn nodes(call: &Invocation, world: &World, ip: &str) -> Vec<String> {
-    let given: Vec<String> = call.list("control-plane-nodes").into_iter().chain(call.list("worker-nodes")).collect();
+    let given: Vec<String> = call
+        .list("control-plane-nodes")
+        .into_iter()
+        .chain(call.list("worker-nodes"))
+        .collect();
     if !given.is_empty() {
         return given;
     }
-    let identity = world.nodes[ip].facts().map(|facts| facts.cluster_id.clone());
-    let ours = world.nodes.iter().filter(|(_, node)| node.is_up() && node.facts().map(|facts| facts.cluster_id.clone()) == identity);
+    let identity = world.nodes[ip]
+        .facts()
+        .map(|facts| facts.cluster_id.clone());
+    let ours = world.nodes.iter().filter(|(_, node)| {
+        node.is_up() && node.facts().map(|facts| facts.cluster_id.clone()) == identity
+    });
     ours.map(|(ip, _)| ip.clone()).collect()
 }
 
 fn check(world: &World, nodes: &[String], index: usize) -> Result<(), String> {
-    let planes: Vec<&String> = nodes.iter().filter(|ip| world.nodes.get(*ip).is_some_and(crate::world::Node::is_control_plane)).collect();
+    let planes: Vec<&String> = nodes
+        .iter()
+        .filter(|ip| {
+            world
+                .nodes
+                .get(*ip)
+                .is_some_and(crate::world::Node::is_control_plane)
+        })
+        .collect();
     match index {
         0 => match planes.iter().find(|ip| !world.etcd_healthy(ip)) {
             None => Ok(()),

@@ -10,7 +10,18 @@ use crate::world::{Phase, Port, Then, World};
 
 /// Plays `reset`.
 pub(super) fn reset(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
-    plays(call, &["graceful", "reboot", "wait", "timeout", "system-labels-to-wipe", "wipe-mode", "debug"])?;
+    plays(
+        call,
+        &[
+            "graceful",
+            "reboot",
+            "wait",
+            "timeout",
+            "system-labels-to-wipe",
+            "wipe-mode",
+            "debug",
+        ],
+    )?;
     let labels = call.list("system-labels-to-wipe");
     for label in &labels {
         if !matches!(label.as_str(), "STATE" | "EPHEMERAL" | "META") && !label.starts_with("u-") {
@@ -33,18 +44,29 @@ pub(super) fn reset(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
 /// Plays `reboot`.
 pub(super) fn reboot(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
     plays(call, &["wait", "timeout", "debug", "mode"])?;
-    if let Some(mode) = call.flag("mode").filter(|mode| !matches!(*mode, "default" | "powercycle" | "force")) {
+    if let Some(mode) = call
+        .flag("mode")
+        .filter(|mode| !matches!(*mode, "default" | "powercycle" | "force"))
+    {
         return Err(call.fail(format!("invalid reboot mode: \"{mode}\"")));
     }
     run(call, room, "reboot", &Then::Reboot, false)
 }
 
-fn run(call: &Invocation, room: &Room, name: &str, then: &Then, graceful: bool) -> Result<Answer, Answer> {
+fn run(
+    call: &Invocation,
+    room: &Room,
+    name: &str,
+    then: &Then,
+    graceful: bool,
+) -> Result<Answer, Answer> {
     let waits = call.switch("wait", true);
     if waits && call.switch("insecure", false) {
         return Err(call.fail("cannot use --wait and --insecure together"));
     }
-    let limit = call.flag("timeout").map_or(1_800_000, |text| crate::cobra::duration_ms(text).unwrap_or(1_800_000));
+    let limit = call.flag("timeout").map_or(1_800_000, |text| {
+        crate::cobra::duration_ms(text).unwrap_or(1_800_000)
+    });
     let client = Client::open(call)?;
     let prefix = format!("error executing {name}: ");
     let mut begun = None;
@@ -53,13 +75,22 @@ fn run(call: &Invocation, room: &Room, name: &str, then: &Then, graceful: bool) 
         if let Some(start) = begun {
             return watch(call, world, &client, name, then, (start, limit), &mut lines);
         }
-        let reply = unary(world, call, &client, (&prefix, Partial::Fails), |world, ip, _| {
-            if client.is_insecure() {
-                return Err(Rpc::new("Unimplemented", "API is not implemented in maintenance mode"));
-            }
-            start(world, ip, then, graceful);
-            Ok(String::new())
-        });
+        let reply = unary(
+            world,
+            call,
+            &client,
+            (&prefix, Partial::Fails),
+            |world, ip, _| {
+                if client.is_insecure() {
+                    return Err(Rpc::new(
+                        "Unimplemented",
+                        "API is not implemented in maintenance mode",
+                    ));
+                }
+                start(world, ip, then, graceful);
+                Ok(String::new())
+            },
+        );
         match reply {
             Reply::Done(answer) if waits && answer.code == 0 => {
                 begun = Some(world.now_ms);
@@ -75,7 +106,11 @@ fn run(call: &Invocation, room: &Room, name: &str, then: &Then, graceful: bool) 
                 Reply::Again(2_000)
             }
             Reply::After(wait, answer) if waits => {
-                let text = answer.stderr.trim_start_matches(&prefix).trim_end().to_string();
+                let text = answer
+                    .stderr
+                    .trim_start_matches(&prefix)
+                    .trim_end()
+                    .to_string();
                 let node = client.nodes.first().cloned().unwrap_or_default();
                 Reply::After(wait, call.fail(format!("\"{node}\": {text}")))
             }
@@ -87,14 +122,26 @@ fn run(call: &Invocation, room: &Room, name: &str, then: &Then, graceful: bool) 
 fn start(world: &mut World, ip: &str, then: &Then, graceful: bool) {
     let now = world.now_ms;
     let until = now + world.takes(ip, "closing", 8, 20);
-    let leaves = graceful && matches!(then, Then::Reset { ephemeral: true, .. });
+    let leaves = graceful
+        && matches!(
+            then,
+            Then::Reset {
+                ephemeral: true,
+                ..
+            }
+        );
     if leaves && let Some(cluster) = world.nodes[ip].data {
-        world.clusters[cluster].members.retain(|member| member.ip != ip);
+        world.clusters[cluster]
+            .members
+            .retain(|member| member.ip != ip);
         world.clusters[cluster].changed_ms = now;
     }
     let node = world.nodes.get_mut(ip).expect("the node was asked");
     if node.is_up() {
-        node.phase = Phase::Closing { until, then: then.clone() };
+        node.phase = Phase::Closing {
+            until,
+            then: then.clone(),
+        };
     }
 }
 
@@ -111,7 +158,8 @@ fn watch(
     let done = client.nodes.iter().all(|ip| {
         world.nodes.get(ip).is_none_or(|node| {
             if comes_back {
-                matches!(node.port(), Port::Maintenance) || (node.is_up() && node.up_since().is_some_and(|since| since > start))
+                matches!(node.port(), Port::Maintenance)
+                    || (node.is_up() && node.up_since().is_some_and(|since| since > start))
             } else {
                 matches!(node.phase, Phase::Off { .. })
             }
@@ -119,14 +167,18 @@ fn watch(
     });
     // A reboot ends only when the node is ready, which it is not while there is no CNI.
     let late = world.now_ms >= start + limit;
-    if (done && name == "reset") || (done && !comes_back) {
+    if done && (name == "reset" || !comes_back) {
         if comes_back {
             for node in &client.nodes {
                 lines.push(format!("\"{node}\": unavailable, retrying..."));
                 lines.push(format!("\"{node}\": post check passed"));
             }
         }
-        return Reply::Done(Answer { stdout: Vec::new(), stderr: lines.join("\n") + "\n", code: 0 });
+        return Reply::Done(Answer {
+            stdout: Vec::new(),
+            stderr: lines.join("\n") + "\n",
+            code: 0,
+        });
     }
     if late {
         let mut answer = call.fail("context deadline exceeded");

@@ -47,25 +47,157 @@ pub(super) enum Kind {
 }
 
 /// Type, namespace, names it is asked by, full name, owner, columns.
-type Line = (Kind, &'static str, &'static [&'static str], &'static str, &'static str, &'static [&'static str]);
+type Line = (
+    Kind,
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+);
 
 const LINES: [Line; 16] = [
-    (Kind::MachineStatus, "runtime", &["machinestatus", "machinestatuses"], "MachineStatuses.runtime.talos.dev", "runtime.MachineStatusController", &["STAGE", "READY"]),
-    (Kind::Member, "cluster", &["member", "members"], "Members.cluster.talos.dev", "cluster.MemberController", &["HOSTNAME", "MACHINE TYPE", "OS", "ADDRESSES"]),
-    (Kind::EtcdMember, "etcd", &["etcdmember", "etcdmembers", "em"], "EtcdMembers.etcd.talos.dev", "etcd.MemberController", &["MEMBER ID"]),
-    (Kind::Disk, "runtime", &["disk", "disks"], "Disks.block.talos.dev", "block.DisksController", &["SIZE", "READ ONLY", "TRANSPORT", "ROTATIONAL", "WWID", "MODEL", "SERIAL"]),
-    (Kind::SystemDisk, "runtime", &["systemdisk", "systemdisks"], "SystemDisks.block.talos.dev", "block.SystemDiskController", &["DISK"]),
-    (Kind::DiscoveredVolume, "runtime", &["discoveredvolume", "discoveredvolumes", "dv"], "DiscoveredVolumes.block.talos.dev", "block.DiscoveryController", &["TYPE", "SIZE", "DISCOVERED", "LABEL", "PARTITIONLABEL"]),
-    (Kind::VolumeStatus, "runtime", &["volumestatus", "volumestatuses", "vs"], "VolumeStatuses.block.talos.dev", "block.VolumeManagerController", &["TYPE", "PHASE", "LOCATION", "SIZE"]),
-    (Kind::MachineType, "config", &["machinetype", "machinetypes", "mt"], "MachineTypes.config.talos.dev", "config.MachineTypeController", &["TYPE"]),
-    (Kind::Address, "network", &["address", "addresses", "addressstatus", "addressstatuses"], "AddressStatuses.net.talos.dev", "network.AddressStatusController", &["ADDRESS", "LINK"]),
-    (Kind::MachineConfig, "config", &["mc", "machineconfig", "machineconfigs"], "MachineConfigs.config.talos.dev", "", &[]),
-    (Kind::Link, "network", &["link", "links", "linkstatus", "linkstatuses"], "LinkStatuses.net.talos.dev", "network.LinkStatusController", &["TYPE", "KIND", "HW ADDR", "OPER STATE", "LINK STATE"]),
-    (Kind::Extension, "runtime", &["extension", "extensions", "extensionstatus", "extensionstatuses"], "ExtensionStatuses.runtime.talos.dev", "runtime.ExtensionStatusController", &["NAME", "VERSION"]),
-    (Kind::Service, "runtime", &["svc", "service", "services"], "Services.v1alpha1.talos.dev", "v1alpha1.ServiceController", &["RUNNING", "HEALTHY", "HEALTH UNKNOWN"]),
-    (Kind::TimeStatus, "runtime", &["timestatus", "timestatuses"], "TimeStatuses.v1alpha1.talos.dev", "time.SyncController", &["SYNCED"]),
-    (Kind::SystemInformation, "hardware", &["systeminformation", "systeminformations"], "SystemInformations.hardware.talos.dev", "hardware.SystemInfoController", &["MANUFACTURER", "PRODUCT NAME", "SERIAL NUMBER"]),
-    (Kind::Hostname, "network", &["hostname", "hostnamestatus", "hostnamestatuses"], "HostnameStatuses.net.talos.dev", "network.HostnameMergeController", &["HOSTNAME", "DOMAINNAME"]),
+    (
+        Kind::MachineStatus,
+        "runtime",
+        &["machinestatus", "machinestatuses"],
+        "MachineStatuses.runtime.talos.dev",
+        "runtime.MachineStatusController",
+        &["STAGE", "READY"],
+    ),
+    (
+        Kind::Member,
+        "cluster",
+        &["member", "members"],
+        "Members.cluster.talos.dev",
+        "cluster.MemberController",
+        &["HOSTNAME", "MACHINE TYPE", "OS", "ADDRESSES"],
+    ),
+    (
+        Kind::EtcdMember,
+        "etcd",
+        &["etcdmember", "etcdmembers", "em"],
+        "EtcdMembers.etcd.talos.dev",
+        "etcd.MemberController",
+        &["MEMBER ID"],
+    ),
+    (
+        Kind::Disk,
+        "runtime",
+        &["disk", "disks"],
+        "Disks.block.talos.dev",
+        "block.DisksController",
+        &[
+            "SIZE",
+            "READ ONLY",
+            "TRANSPORT",
+            "ROTATIONAL",
+            "WWID",
+            "MODEL",
+            "SERIAL",
+        ],
+    ),
+    (
+        Kind::SystemDisk,
+        "runtime",
+        &["systemdisk", "systemdisks"],
+        "SystemDisks.block.talos.dev",
+        "block.SystemDiskController",
+        &["DISK"],
+    ),
+    (
+        Kind::DiscoveredVolume,
+        "runtime",
+        &["discoveredvolume", "discoveredvolumes", "dv"],
+        "DiscoveredVolumes.block.talos.dev",
+        "block.DiscoveryController",
+        &["TYPE", "SIZE", "DISCOVERED", "LABEL", "PARTITIONLABEL"],
+    ),
+    (
+        Kind::VolumeStatus,
+        "runtime",
+        &["volumestatus", "volumestatuses", "vs"],
+        "VolumeStatuses.block.talos.dev",
+        "block.VolumeManagerController",
+        &["TYPE", "PHASE", "LOCATION", "SIZE"],
+    ),
+    (
+        Kind::MachineType,
+        "config",
+        &["machinetype", "machinetypes", "mt"],
+        "MachineTypes.config.talos.dev",
+        "config.MachineTypeController",
+        &["TYPE"],
+    ),
+    (
+        Kind::Address,
+        "network",
+        &["address", "addresses", "addressstatus", "addressstatuses"],
+        "AddressStatuses.net.talos.dev",
+        "network.AddressStatusController",
+        &["ADDRESS", "LINK"],
+    ),
+    (
+        Kind::MachineConfig,
+        "config",
+        &["mc", "machineconfig", "machineconfigs"],
+        "MachineConfigs.config.talos.dev",
+        "",
+        &[],
+    ),
+    (
+        Kind::Link,
+        "network",
+        &["link", "links", "linkstatus", "linkstatuses"],
+        "LinkStatuses.net.talos.dev",
+        "network.LinkStatusController",
+        &["TYPE", "KIND", "HW ADDR", "OPER STATE", "LINK STATE"],
+    ),
+    (
+        Kind::Extension,
+        "runtime",
+        &[
+            "extension",
+            "extensions",
+            "extensionstatus",
+            "extensionstatuses",
+        ],
+        "ExtensionStatuses.runtime.talos.dev",
+        "runtime.ExtensionStatusController",
+        &["NAME", "VERSION"],
+    ),
+    (
+        Kind::Service,
+        "runtime",
+        &["svc", "service", "services"],
+        "Services.v1alpha1.talos.dev",
+        "v1alpha1.ServiceController",
+        &["RUNNING", "HEALTHY", "HEALTH UNKNOWN"],
+    ),
+    (
+        Kind::TimeStatus,
+        "runtime",
+        &["timestatus", "timestatuses"],
+        "TimeStatuses.v1alpha1.talos.dev",
+        "time.SyncController",
+        &["SYNCED"],
+    ),
+    (
+        Kind::SystemInformation,
+        "hardware",
+        &["systeminformation", "systeminformations"],
+        "SystemInformations.hardware.talos.dev",
+        "hardware.SystemInfoController",
+        &["MANUFACTURER", "PRODUCT NAME", "SERIAL NUMBER"],
+    ),
+    (
+        Kind::Hostname,
+        "network",
+        &["hostname", "hostnamestatus", "hostnamestatuses"],
+        "HostnameStatuses.net.talos.dev",
+        "network.HostnameMergeController",
+        &["HOSTNAME", "DOMAINNAME"],
+    ),
 ];
 
 /// Finds a type by one of its names.
@@ -77,7 +209,9 @@ pub(super) fn kind_of(word: &str) -> Result<Kind, Rpc> {
     }
     let line = LINES.iter().find(|(_, _, names, full, ..)| {
         let full = full.to_lowercase();
-        asked == full || full.strip_suffix(".talos.dev") == Some(&asked) || names.iter().any(|name| *name == asked)
+        asked == full
+            || full.strip_suffix(".talos.dev") == Some(&asked)
+            || names.iter().any(|name| *name == asked)
     });
     line.map(|line| line.0)
         .ok_or_else(|| Rpc::new("NotFound", format!("resource \"{word}\" is not registered")))
@@ -85,7 +219,10 @@ pub(super) fn kind_of(word: &str) -> Result<Kind, Rpc> {
 
 impl Kind {
     fn line(self) -> &'static Line {
-        LINES.iter().find(|line| line.0 == self).expect("every type is in the table")
+        LINES
+            .iter()
+            .find(|line| line.0 == self)
+            .expect("every type is in the table")
     }
 
     /// Returns the namespace.
@@ -152,14 +289,22 @@ impl Kind {
             Self::Member => members(world, node, &make),
             Self::EtcdMember => {
                 let member = world.member(ip).filter(|_| world.etcd_healthy(ip));
-                let shown = |id: &String| make("local", 1, json!({ "memberID": id }), vec![id.clone()]);
+                let shown =
+                    |id: &String| make("local", 1, json!({ "memberID": id }), vec![id.clone()]);
                 member.map(|member| shown(&member.id)).into_iter().collect()
             }
-            Self::Disk => node.machine.disks.iter().map(|disk| disk_resource(disk, &make)).collect(),
+            Self::Disk => node
+                .machine
+                .disks
+                .iter()
+                .map(|disk| disk_resource(disk, &make))
+                .collect(),
             Self::SystemDisk => {
                 let disk = node.machine.disks.first().filter(|_| node.installed);
                 let spec = |disk: &Disk| json!({ "devPath": format!("/dev/{}", disk.name), "diskID": disk.name });
-                disk.map(|disk| make("system-disk", 1, spec(disk), vec![disk.name.clone()])).into_iter().collect()
+                disk.map(|disk| make("system-disk", 1, spec(disk), vec![disk.name.clone()]))
+                    .into_iter()
+                    .collect()
             }
             Self::DiscoveredVolume => discovered(node, &make),
             Self::VolumeStatus => volumes(node, &make),
@@ -171,10 +316,18 @@ impl Kind {
                 let link = node.machine.links.iter().find(|link| link.up);
                 let name = link.map_or("eth0", |link| link.name.as_str());
                 let spec = json!({ "address": format!("{ip}/24"), "family": "inet4", "flags": "permanent", "linkIndex": 3, "linkName": name, "priority": 1024, "scope": "global" });
-                vec![make(&format!("{name}/{ip}/24"), 1, spec, vec![format!("{ip}/24"), name.to_string()])]
+                vec![make(
+                    &format!("{name}/{ip}/24"),
+                    1,
+                    spec,
+                    vec![format!("{ip}/24"), name.to_string()],
+                )]
             }
             Self::MachineConfig => node.config.as_ref().map_or_else(Vec::new, |config| {
-                ["v1alpha1", "persistent"].iter().map(|id| make(id, 1, json!(config.text), Vec::new())).collect()
+                ["v1alpha1", "persistent"]
+                    .iter()
+                    .map(|id| make(id, 1, json!(config.text), Vec::new()))
+                    .collect()
             }),
             Self::Link => links(node, &make),
             Self::Extension => extensions(node, &make),
@@ -182,24 +335,39 @@ impl Kind {
                 .into_iter()
                 .map(|(id, healthy, unknown)| {
                     let spec = json!({ "running": true, "healthy": healthy, "unknown": unknown });
-                    make(&id, 2, spec, vec!["true".to_string(), healthy.to_string(), unknown.to_string()])
+                    make(
+                        &id,
+                        2,
+                        spec,
+                        vec!["true".to_string(), healthy.to_string(), unknown.to_string()],
+                    )
                 })
                 .collect(),
             Self::TimeStatus => {
                 let synced = node.is_up() && node.synced_at <= world.now_ms;
-                let spec = json!({ "epoch": u64::from(synced), "synced": synced, "syncDisabled": false });
+                let spec =
+                    json!({ "epoch": u64::from(synced), "synced": synced, "syncDisabled": false });
                 vec![make("node", 2, spec, vec![synced.to_string()])]
             }
             Self::SystemInformation => {
                 let machine = &node.machine;
                 let uuid = chance::uuid(world.seed, &format!("machine {ip}"));
                 let spec = json!({ "manufacturer": machine.manufacturer, "productname": machine.product, "serialnumber": machine.serial, "uuid": uuid, "waketype": "Power Switch" });
-                let cells = vec![machine.manufacturer.clone(), machine.product.clone(), machine.serial.clone()];
+                let cells = vec![
+                    machine.manufacturer.clone(),
+                    machine.product.clone(),
+                    machine.serial.clone(),
+                ];
                 vec![make("systeminformation", 1, spec, cells)]
             }
             Self::Hostname => {
                 let name = node.hostname();
-                vec![make("hostname", 1, json!({ "hostname": name, "domainname": "" }), vec![name, String::new()])]
+                vec![make(
+                    "hostname",
+                    1,
+                    json!({ "hostname": name, "domainname": "" }),
+                    vec![name, String::new()],
+                )]
             }
         }
     }
@@ -210,17 +378,31 @@ type Make<'a> = dyn Fn(&str, u64, Value, Vec<String>) -> Resource + 'a;
 
 fn machine_status(world: &World, ip: &str, make: &Make<'_>) -> Vec<Resource> {
     let (stage, ready, unmet) = world.stage(ip);
-    let unmet: Vec<Value> = unmet.iter().map(|(name, reason)| json!({ "name": name, "reason": reason })).collect();
+    let unmet: Vec<Value> = unmet
+        .iter()
+        .map(|(name, reason)| json!({ "name": name, "reason": reason }))
+        .collect();
     let spec = json!({ "stage": stage, "status": { "ready": ready, "unmetConditions": unmet } });
-    vec![make("machine", 5, spec, vec![stage.to_string(), ready.to_string()])]
+    vec![make(
+        "machine",
+        5,
+        spec,
+        vec![stage.to_string(), ready.to_string()],
+    )]
 }
 
 fn members(world: &World, node: &Node, make: &Make<'_>) -> Vec<Resource> {
-    let Some(facts) = node.facts() else { return Vec::new() };
+    let Some(facts) = node.facts() else {
+        return Vec::new();
+    };
     // Discovery needs a while after apid before it has told everybody.
     let known = |other: &&Node| {
-        other.up_since().is_some_and(|since| since + 5_000 <= world.now_ms)
-            && other.facts().is_some_and(|theirs| theirs.cluster_id == facts.cluster_id)
+        other
+            .up_since()
+            .is_some_and(|since| since + 5_000 <= world.now_ms)
+            && other
+                .facts()
+                .is_some_and(|theirs| theirs.cluster_id == facts.cluster_id)
     };
     let mut found: Vec<Resource> = world
         .nodes
@@ -248,12 +430,25 @@ fn pretty_size(size: u64) -> String {
     match size {
         0..1_000_000_000 => format!("{} MB", size / 1_000_000),
         1_000_000_000..1_000_000_000_000 => format!("{} GB", (size + 500_000_000) / 1_000_000_000),
-        _ => format!("{}.{} TB", size / 1_000_000_000_000, size / 100_000_000_000 % 10),
+        _ => format!(
+            "{}.{} TB",
+            size / 1_000_000_000_000,
+            size / 100_000_000_000 % 10
+        ),
     }
 }
 
 fn disk_resource(disk: &Disk, make: &Make<'_>) -> Resource {
-    let id_name = format!("{}-{}_{}", if disk.transport == "nvme" { "nvme" } else { "ata" }, disk.model.replace(' ', "_"), disk.serial);
+    let id_name = format!(
+        "{}-{}_{}",
+        if disk.transport == "nvme" {
+            "nvme"
+        } else {
+            "ata"
+        },
+        disk.model.replace(' ', "_"),
+        disk.serial
+    );
     let spec = json!({
         "bus_path": disk.bus, "cdrom": false, "dev_path": format!("/dev/{}", disk.name), "io_size": 512,
         "model": disk.model, "pretty_size": pretty_size(disk.size), "readonly": false, "sector_size": 512,
@@ -261,13 +456,25 @@ fn disk_resource(disk: &Disk, make: &Make<'_>) -> Resource {
         "symlinks": [format!("/dev/disk/by-id/{id_name}"), format!("/dev/disk/by-id/wwn-{}", disk.wwid)],
         "transport": disk.transport, "wwid": disk.wwid,
     });
-    let cells = [pretty_size(disk.size), "false".to_string(), disk.transport.clone(), String::new(), disk.wwid.clone(), disk.model.clone(), disk.serial.clone()];
+    let cells = [
+        pretty_size(disk.size),
+        "false".to_string(),
+        disk.transport.clone(),
+        String::new(),
+        disk.wwid.clone(),
+        disk.model.clone(),
+        disk.serial.clone(),
+    ];
     make(&disk.name, 2, spec, cells.to_vec())
 }
 
 /// The partitions of an installed system disk: number, label, file system, size.
-const PARTITIONS: [(u32, &str, &str, u64); 4] =
-    [(1, "EFI", "vfat", 2_202_009_600), (2, "META", "talosmeta", 1_048_576), (3, "STATE", "xfs", 104_857_600), (4, "EPHEMERAL", "xfs", 0)];
+const PARTITIONS: [(u32, &str, &str, u64); 4] = [
+    (1, "EFI", "vfat", 2_202_009_600),
+    (2, "META", "talosmeta", 1_048_576),
+    (3, "STATE", "xfs", 104_857_600),
+    (4, "EPHEMERAL", "xfs", 0),
+];
 
 fn discovered(node: &Node, make: &Make<'_>) -> Vec<Resource> {
     let mut found = Vec::new();
@@ -275,16 +482,32 @@ fn discovered(node: &Node, make: &Make<'_>) -> Vec<Resource> {
         let system = index == 0 && node.installed;
         let name = if system { "gpt" } else { "" };
         let spec = json!({ "dev_path": format!("/dev/{}", disk.name), "device_path": disk.bus, "io_size": 4096, "name": name, "pretty_size": pretty_size(disk.size), "sector_size": 512, "size": disk.size, "type": "disk" });
-        let cells = vec!["disk".to_string(), pretty_size(disk.size), name.to_string(), String::new(), String::new()];
+        let cells = vec![
+            "disk".to_string(),
+            pretty_size(disk.size),
+            name.to_string(),
+            String::new(),
+            String::new(),
+        ];
         found.push(make(&disk.name, 1, spec, cells));
         for (number, label, kind, size) in PARTITIONS.iter().filter(|_| system) {
-            let size = if *size == 0 { disk.size - 2_400_000_000 } else { *size };
+            let size = if *size == 0 {
+                disk.size - 2_400_000_000
+            } else {
+                *size
+            };
             let spec = json!({
                 "dev_path": format!("/dev/{}{number}", disk.name), "io_size": 4096, "label": label, "name": kind,
                 "parent": disk.name, "parent_dev_path": format!("/dev/{}", disk.name), "partition_index": number,
                 "partition_label": label, "pretty_size": pretty_size(size), "sector_size": 512, "size": size, "type": "partition",
             });
-            let cells = vec!["partition".to_string(), pretty_size(size), (*kind).to_string(), (*label).to_string(), (*label).to_string()];
+            let cells = vec![
+                "partition".to_string(),
+                pretty_size(size),
+                (*kind).to_string(),
+                (*label).to_string(),
+                (*label).to_string(),
+            ];
             found.push(make(&format!("{}{number}", disk.name), 1, spec, cells));
         }
     }
@@ -292,29 +515,81 @@ fn discovered(node: &Node, make: &Make<'_>) -> Vec<Resource> {
 }
 
 fn volumes(node: &Node, make: &Make<'_>) -> Vec<Resource> {
-    let Some(disk) = node.machine.disks.first() else { return Vec::new() };
+    let Some(disk) = node.machine.disks.first() else {
+        return Vec::new();
+    };
     let mut found = Vec::new();
     for (number, label, kind, size) in PARTITIONS.iter().skip(1) {
-        let size = if *size == 0 { disk.size - 2_400_000_000 } else { *size };
+        let size = if *size == 0 {
+            disk.size - 2_400_000_000
+        } else {
+            *size
+        };
         let place = format!("/dev/{}{number}", disk.name);
         if node.installed {
             let spec = json!({ "filesystem": kind, "location": place, "mountLocation": place, "parentLocation": format!("/dev/{}", disk.name), "partitionIndex": number, "phase": "ready", "prettySize": pretty_size(size), "size": size, "type": "partition" });
-            found.push(make(label, 6, spec, vec!["partition".to_string(), "ready".to_string(), place, pretty_size(size)]));
+            found.push(make(
+                label,
+                6,
+                spec,
+                vec![
+                    "partition".to_string(),
+                    "ready".to_string(),
+                    place,
+                    pretty_size(size),
+                ],
+            ));
         } else if *label != "EPHEMERAL" {
             let spec = json!({ "phase": "missing", "type": "partition" });
-            found.push(make(label, 2, spec, vec!["partition".to_string(), "missing".to_string(), String::new(), String::new()]));
+            found.push(make(
+                label,
+                2,
+                spec,
+                vec![
+                    "partition".to_string(),
+                    "missing".to_string(),
+                    String::new(),
+                    String::new(),
+                ],
+            ));
         }
     }
-    for (name, selector) in node.facts().map(|facts| facts.volumes.clone()).unwrap_or_default() {
-        let fits = |disk: &&Disk| selector.contains(&format!("\"{}\"", disk.model)) || selector.contains(&disk.model);
+    for (name, selector) in node
+        .facts()
+        .map(|facts| facts.volumes.clone())
+        .unwrap_or_default()
+    {
+        let fits = |disk: &&Disk| {
+            selector.contains(&format!("\"{}\"", disk.model)) || selector.contains(&disk.model)
+        };
         let id = format!("u-{name}");
         if let Some(disk) = node.machine.disks.iter().find(fits) {
             let place = format!("/dev/{}p1", disk.name);
             let spec = json!({ "filesystem": "xfs", "location": place, "mountLocation": place, "parentLocation": format!("/dev/{}", disk.name), "partitionIndex": 1, "phase": "ready", "prettySize": pretty_size(disk.size), "size": disk.size, "type": "partition" });
-            found.push(make(&id, 5, spec, vec!["partition".to_string(), "ready".to_string(), place, pretty_size(disk.size)]));
+            found.push(make(
+                &id,
+                5,
+                spec,
+                vec![
+                    "partition".to_string(),
+                    "ready".to_string(),
+                    place,
+                    pretty_size(disk.size),
+                ],
+            ));
         } else {
             let spec = json!({ "phase": "failed", "type": "partition", "errorMessage": "no disks matched selector for volume" });
-            found.push(make(&id, 3, spec, vec!["partition".to_string(), "failed".to_string(), String::new(), String::new()]));
+            found.push(make(
+                &id,
+                3,
+                spec,
+                vec![
+                    "partition".to_string(),
+                    "failed".to_string(),
+                    String::new(),
+                    String::new(),
+                ],
+            ));
         }
     }
     found
@@ -335,7 +610,9 @@ fn links(node: &Node, make: &Make<'_>) -> Vec<Resource> {
 
 /// The only extension that a node shows: the schematic that its installer image names.
 fn extensions(node: &Node, make: &Make<'_>) -> Vec<Resource> {
-    let Some(facts) = node.facts().filter(|_| node.installed) else { return Vec::new() };
+    let Some(facts) = node.facts().filter(|_| node.installed) else {
+        return Vec::new();
+    };
     let path = facts.installer.split(':').next().unwrap_or_default();
     let schematic = path.rsplit('/').next().filter(|id| id.len() == 64);
     let shown = schematic.map(|id| {

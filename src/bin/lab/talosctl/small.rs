@@ -13,7 +13,11 @@ const LONG: &str = "\tTag:         v1.11.2\n\tSHA:         511b4d2e\n\tBuilt:   
 /// Plays `version`.
 pub(super) fn version(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
     plays(call, &["client", "short"])?;
-    let own = if call.switch("short", false) { "Client:\nTalos v1.11.2\n".to_string() } else { format!("Client:\n{LONG}") };
+    let own = if call.switch("short", false) {
+        "Client:\nTalos v1.11.2\n".to_string()
+    } else {
+        format!("Client:\n{LONG}")
+    };
     if call.switch("client", false) {
         return Ok(Answer::out(own));
     }
@@ -28,12 +32,24 @@ pub(super) fn version(call: &Invocation, room: &Room) -> Result<Answer, Answer> 
         if hangs(world, &client) {
             return Reply::Hang;
         }
-        unary(world, call, &client, ("error getting version: ", Partial::Warns), |_, _, target| {
-            if client.is_insecure() {
-                return Err(Rpc::new("Unimplemented", "API is not implemented in maintenance mode"));
-            }
-            Ok(format!("\tNODE:        {}\n{LONG}\tEnabled:     RBAC\n", target.label))
-        })
+        unary(
+            world,
+            call,
+            &client,
+            ("error getting version: ", Partial::Warns),
+            |_, _, target| {
+                if client.is_insecure() {
+                    return Err(Rpc::new(
+                        "Unimplemented",
+                        "API is not implemented in maintenance mode",
+                    ));
+                }
+                Ok(format!(
+                    "\tNODE:        {}\n{LONG}\tEnabled:     RBAC\n",
+                    target.label
+                ))
+            },
+        )
     })))
 }
 
@@ -75,14 +91,24 @@ pub(super) fn read(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
     Ok(room.play(150, |world| {
         let targets = match client.reach(world, true) {
             Ok(targets) => targets,
-            Err(late) => return Reply::After(late.after, call.fail(format!("error reading file: {}", late.rpc))),
+            Err(late) => {
+                return Reply::After(
+                    late.after,
+                    call.fail(format!("error reading file: {}", late.rpc)),
+                );
+            }
         };
         let text = targets[0].ip.clone().and_then(|ip| {
             let node = &world.nodes[&ip];
             match path.as_str() {
                 "/proc/sys/kernel/random/boot_id" => Ok(format!("{}\n", node.boot_id)),
-                "/etc/hostname" | "/proc/sys/kernel/hostname" => Ok(format!("{}\n", node.hostname())),
-                _ => Err(Rpc::new("NotFound", format!("stat {path}: no such file or directory"))),
+                "/etc/hostname" | "/proc/sys/kernel/hostname" => {
+                    Ok(format!("{}\n", node.hostname()))
+                }
+                _ => Err(Rpc::new(
+                    "NotFound",
+                    format!("stat {path}: no such file or directory"),
+                )),
             }
         });
         Reply::Done(match text {

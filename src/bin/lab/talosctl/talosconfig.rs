@@ -82,7 +82,8 @@ impl Talosconfig {
             .mode(0o600)
             .open(path)
             .map_err(|error| format!("open {}: {error}", path.display()))?;
-        file.write_all(self.to_yaml().as_bytes()).map_err(|error| error.to_string())
+        file.write_all(self.to_yaml().as_bytes())
+            .map_err(|error| error.to_string())
     }
 
     /// Returns the file's text as Go writes it.
@@ -103,9 +104,17 @@ impl Talosconfig {
                     continue;
                 }
                 text.push(format!("        {key}:"));
-                text.extend(words.iter().map(|word| format!("            - {}", quoted(word))));
+                text.extend(
+                    words
+                        .iter()
+                        .map(|word| format!("            - {}", quoted(word))),
+                );
             }
-            for (key, value) in [("ca", &context.ca), ("crt", &context.crt), ("key", &context.key)] {
+            for (key, value) in [
+                ("ca", &context.ca),
+                ("crt", &context.crt),
+                ("key", &context.key),
+            ] {
                 if !value.is_empty() {
                     text.push(format!("        {key}: {value}"));
                 }
@@ -123,12 +132,19 @@ impl Talosconfig {
             Some(name) => (name, "context"),
             None => (self.context.as_str(), "default context"),
         };
-        self.contexts.get(name).cloned().ok_or_else(|| format!("{head} \"{name}\" not found in config"))
+        self.contexts
+            .get(name)
+            .cloned()
+            .ok_or_else(|| format!("{head} \"{name}\" not found in config"))
     }
 }
 
 fn quoted(word: &str) -> String {
-    if word.is_empty() { "\"\"".to_string() } else { word.to_string() }
+    if word.is_empty() {
+        "\"\"".to_string()
+    } else {
+        word.to_string()
+    }
 }
 
 fn path(given: &str) -> PathBuf {
@@ -136,9 +152,20 @@ fn path(given: &str) -> PathBuf {
         return PathBuf::from(given);
     }
     let home = PathBuf::from(env::var_os("HOME").unwrap_or_default()).join(".talos/config");
-    let named = env::var_os("TALOSCONFIG").filter(|path| !path.is_empty()).map(PathBuf::from);
-    let places = [named.clone(), Some(home.clone()), Some(PathBuf::from("/var/run/secrets/talos.dev/config"))];
-    places.into_iter().flatten().find(|path| path.exists()).or(named).unwrap_or(home)
+    let named = env::var_os("TALOSCONFIG")
+        .filter(|path| !path.is_empty())
+        .map(PathBuf::from);
+    let places = [
+        named.clone(),
+        Some(home.clone()),
+        Some(PathBuf::from("/var/run/secrets/talos.dev/config")),
+    ];
+    places
+        .into_iter()
+        .flatten()
+        .find(|path| path.exists())
+        .or(named)
+        .unwrap_or(home)
 }
 
 #[cfg(test)]
@@ -147,19 +174,38 @@ mod tests {
 
     #[test]
     fn what_is_written_can_be_read() {
-        let mut config = Talosconfig { context: "infra".to_string(), ..Talosconfig::default() };
-        let context = Context { endpoints: vec!["10.25.11.11".to_string()], ca: "Y2E=".to_string(), ..Context::default() };
+        let mut config = Talosconfig {
+            context: "infra".to_string(),
+            ..Talosconfig::default()
+        };
+        let context = Context {
+            endpoints: vec!["10.25.11.11".to_string()],
+            ca: "Y2E=".to_string(),
+            ..Context::default()
+        };
         config.contexts.insert("infra".to_string(), context);
         let read: Talosconfig = serde_yaml::from_str(&config.to_yaml()).unwrap();
         assert_eq!(read, config);
-        assert_eq!(Talosconfig::default().to_yaml(), "context: \"\"\ncontexts: {}\n");
+        assert_eq!(
+            Talosconfig::default().to_yaml(),
+            "context: \"\"\ncontexts: {}\n"
+        );
     }
 
     #[test]
     fn a_missing_context_is_named() {
-        let mut config = Talosconfig { context: "gone".to_string(), ..Talosconfig::default() };
-        assert_eq!(config.pick(Some("nope")).unwrap_err(), "context \"nope\" not found in config");
-        assert_eq!(config.pick(None).unwrap_err(), "default context \"gone\" not found in config");
+        let mut config = Talosconfig {
+            context: "gone".to_string(),
+            ..Talosconfig::default()
+        };
+        assert_eq!(
+            config.pick(Some("nope")).unwrap_err(),
+            "context \"nope\" not found in config"
+        );
+        assert_eq!(
+            config.pick(None).unwrap_err(),
+            "default context \"gone\" not found in config"
+        );
         config.context = String::new();
         assert_eq!(config.pick(None).unwrap_err(), "talos config file is empty");
     }

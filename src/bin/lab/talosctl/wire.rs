@@ -21,7 +21,10 @@ pub(crate) struct Rpc {
 impl Rpc {
     /// Returns a status.
     pub(crate) fn new(code: &'static str, text: impl Into<String>) -> Self {
-        Self { code, text: text.into() }
+        Self {
+            code,
+            text: text.into(),
+        }
     }
 
     /// Returns the status of a connection that was lost during the call.
@@ -30,7 +33,10 @@ impl Rpc {
     }
 
     fn connection(text: &str) -> Self {
-        Self::new("Unavailable", format!("connection error: desc = \"{text}\""))
+        Self::new(
+            "Unavailable",
+            format!("connection error: desc = \"{text}\""),
+        )
     }
 
     /// Returns the status of an address that nobody listens on.
@@ -39,11 +45,15 @@ impl Rpc {
     }
 
     fn dialing(ip: &str, why: &str) -> Self {
-        Self::connection(&format!("transport: Error while dialing: dial tcp {ip}:50000: connect: {why}"))
+        Self::connection(&format!(
+            "transport: Error while dialing: dial tcp {ip}:50000: connect: {why}"
+        ))
     }
 
     fn handshake(why: &str) -> Self {
-        Self::connection(&format!("transport: authentication handshake failed: {why}"))
+        Self::connection(&format!(
+            "transport: authentication handshake failed: {why}"
+        ))
     }
 }
 
@@ -86,7 +96,7 @@ impl Client {
         if call.switch("insecure", false) {
             return Self::insecure(call);
         }
-        let (config, name) = Talosconfig::load(call)?;
+        let (config, _path) = Talosconfig::load(call)?;
         let endpoints = call.list("endpoints");
         let context = config.pick(call.flag("context"));
         let endpoints = match (&context, endpoints.is_empty()) {
@@ -101,15 +111,22 @@ impl Client {
             let head = "error constructing client: failed to create client connection: failed to resolve configuration context";
             call.fail(format!("{head}: {why}"))
         })?;
-        let _ = name;
         let nodes = call.list("nodes");
-        let nodes = if nodes.is_empty() { context.nodes.clone() } else { nodes };
+        let nodes = if nodes.is_empty() {
+            context.nodes.clone()
+        } else {
+            nodes
+        };
         if nodes.is_empty() {
             return Err(call.fail(
                 "nodes are not set for the command: please use `--nodes` flag or configuration file to set the nodes to run the command against",
             ));
         }
-        Ok(Self { endpoints, nodes, credentials: Some(context) })
+        Ok(Self {
+            endpoints,
+            nodes,
+            credentials: Some(context),
+        })
     }
 
     fn insecure(call: &Invocation) -> Result<Self, Answer> {
@@ -117,13 +134,19 @@ impl Client {
         if nodes.is_empty() {
             return Err(call.fail("failed to determine endpoints"));
         }
-        Ok(Self { endpoints: nodes.clone(), nodes, credentials: None })
+        Ok(Self {
+            endpoints: nodes.clone(),
+            nodes,
+            credentials: None,
+        })
     }
 
     /// Refuses several nodes, where the command does.
     pub(crate) fn single(&self, call: &Invocation, name: &str) -> Result<(), Answer> {
         if self.nodes.len() > 1 {
-            return Err(call.fail(format!("command \"{name}\" is not supported with multiple nodes")));
+            return Err(call.fail(format!(
+                "command \"{name}\" is not supported with multiple nodes"
+            )));
         }
         Ok(())
     }
@@ -137,14 +160,25 @@ impl Client {
     pub(crate) fn reach(&self, world: &mut World, reads: bool) -> Result<Vec<Target>, Late> {
         let mut order: Vec<&String> = self.endpoints.iter().collect();
         let turn = world.calls;
-        order.sort_by_key(|endpoint| chance::mix(world.seed, &format!("endpoint {turn} {endpoint}")));
+        order.sort_by_key(|endpoint| {
+            chance::mix(world.seed, &format!("endpoint {turn} {endpoint}"))
+        });
         let mut last = None;
         for endpoint in order {
             match self.dial(world, endpoint, reads) {
                 Ok(via) if self.is_insecure() => {
-                    return Ok(vec![Target { label: String::new(), ip: Ok(via) }]);
+                    return Ok(vec![Target {
+                        label: String::new(),
+                        ip: Ok(via),
+                    }]);
                 }
-                Ok(via) => return Ok(self.nodes.iter().map(|node| self.forward(world, &via, node)).collect()),
+                Ok(via) => {
+                    return Ok(self
+                        .nodes
+                        .iter()
+                        .map(|node| forward(world, &via, node))
+                        .collect());
+                }
                 Err(late) => last = Some(late),
             }
         }
@@ -157,11 +191,17 @@ impl Client {
         let (ip, named) = if world.nodes.contains_key(endpoint) {
             (endpoint.to_string(), None)
         } else if endpoint.parse::<std::net::IpAddr>().is_ok() {
-            return Err(Late { rpc: Rpc::dialing(endpoint, "no route to host"), after: 3_000 });
+            return Err(Late {
+                rpc: Rpc::dialing(endpoint, "no route to host"),
+                after: 3_000,
+            });
         } else {
             let found = world.resolve(endpoint);
             let Some(ip) = found.first() else {
-                return Err(soon(Rpc::new("Unavailable", "name resolver error: produced zero addresses")));
+                return Err(soon(Rpc::new(
+                    "Unavailable",
+                    "name resolver error: produced zero addresses",
+                )));
             };
             (ip.clone(), Some(endpoint))
         };
@@ -169,22 +209,30 @@ impl Client {
             return Err(soon(Rpc::refused(&ip)));
         }
         let Some(node) = world.nodes.get(&ip) else {
-            return Err(Late { rpc: Rpc::dialing(&ip, "no route to host"), after: 3_000 });
+            return Err(Late {
+                rpc: Rpc::dialing(&ip, "no route to host"),
+                after: 3_000,
+            });
         };
         match (node.port(), &self.credentials) {
-            (Port::Absent, _) => Err(Late { rpc: Rpc::dialing(&ip, "no route to host"), after: 3_000 }),
+            (Port::Absent, _) => Err(Late {
+                rpc: Rpc::dialing(&ip, "no route to host"),
+                after: 3_000,
+            }),
             (Port::Closed, _) => Err(soon(Rpc::refused(&ip))),
             (Port::Maintenance, None) => Ok(ip),
             (Port::Maintenance, Some(_)) => Err(soon(Rpc::handshake(
                 "tls: failed to verify certificate: x509: certificate signed by unknown authority",
             ))),
-            (Port::Apid, None) => {
-                Err(soon(Rpc::connection("error reading server preface: remote error: tls: certificate required")))
-            }
+            (Port::Apid, None) => Err(soon(Rpc::connection(
+                "error reading server preface: remote error: tls: certificate required",
+            ))),
             (Port::Apid, Some(context)) => {
                 let facts = node.facts();
                 let ca = facts.map(|facts| facts.ca.clone()).unwrap_or_default();
-                let sans = facts.map(|facts| facts.cert_sans.clone()).unwrap_or_default();
+                let sans = facts
+                    .map(|facts| facts.cert_sans.clone())
+                    .unwrap_or_default();
                 let hostname = node.hostname();
                 if context.ca.trim() != ca.trim() {
                     return Err(soon(Rpc::handshake(
@@ -200,44 +248,65 @@ impl Client {
                     ))));
                 }
                 if context.crt.is_empty() {
-                    let text = "error reading server preface: remote error: tls: certificate required";
+                    let text =
+                        "error reading server preface: remote error: tls: certificate required";
                     return Err(soon(Rpc::connection(text)));
                 }
                 Ok(ip)
             }
         }
     }
+}
 
-    /// Lets an endpoint pass a call on.
-    fn forward(&self, world: &mut World, via: &str, node: &str) -> Target {
-        let label = node.to_string();
-        let ip = if world.nodes.contains_key(node) || node.parse::<std::net::IpAddr>().is_ok() {
-            node.to_string()
-        } else if node.contains(':') {
-            let rpc = Rpc::new("Internal", format!("invalid target \"{node}\""));
-            return Target { label, ip: Err(rpc) };
-        } else {
-            let named = world.nodes.iter().find(|(_, known)| known.config.is_some() && known.hostname() == node);
-            named.map_or_else(|| node.to_string(), |(ip, _)| ip.clone())
+/// Lets an endpoint pass a call on.
+fn forward(world: &mut World, via: &str, node: &str) -> Target {
+    let label = node.to_string();
+    let ip = if world.nodes.contains_key(node) || node.parse::<std::net::IpAddr>().is_ok() {
+        node.to_string()
+    } else if node.contains(':') {
+        let rpc = Rpc::new("Internal", format!("invalid target \"{node}\""));
+        return Target {
+            label,
+            ip: Err(rpc),
         };
-        if ip == via {
-            return Target { label, ip: Ok(ip) };
-        }
-        let forwards = world.nodes.get(via).is_some_and(super::super::world::Node::is_control_plane);
-        if !forwards {
-            return Target { label, ip: Err(Rpc::new("PermissionDenied", "no request forwarding")) };
-        }
-        let ours = world.nodes.get(via).and_then(|node| node.facts()).map(|facts| facts.ca.clone());
-        let found = match world.nodes.get(&ip).map(|node| (node.port(), node.facts().map(|facts| facts.ca.clone()))) {
-            None | Some((Port::Absent, _)) => Err(Rpc::dialing(&ip, "no route to host")),
-            Some((Port::Closed, _)) => Err(Rpc::refused(&ip)),
-            Some((Port::Apid, theirs)) if theirs == ours => Ok(ip),
-            Some((Port::Apid | Port::Maintenance, _)) => Err(Rpc::handshake(
-                "tls: failed to verify certificate: x509: certificate signed by unknown authority",
-            )),
-        };
-        Target { label, ip: found }
+    } else {
+        let named = world
+            .nodes
+            .iter()
+            .find(|(_, known)| known.config.is_some() && known.hostname() == node);
+        named.map_or_else(|| node.to_string(), |(ip, _)| ip.clone())
+    };
+    if ip == via {
+        return Target { label, ip: Ok(ip) };
     }
+    let forwards = world
+        .nodes
+        .get(via)
+        .is_some_and(super::super::world::Node::is_control_plane);
+    if !forwards {
+        return Target {
+            label,
+            ip: Err(Rpc::new("PermissionDenied", "no request forwarding")),
+        };
+    }
+    let ours = world
+        .nodes
+        .get(via)
+        .and_then(|node| node.facts())
+        .map(|facts| facts.ca.clone());
+    let found = match world
+        .nodes
+        .get(&ip)
+        .map(|node| (node.port(), node.facts().map(|facts| facts.ca.clone())))
+    {
+        None | Some((Port::Absent, _)) => Err(Rpc::dialing(&ip, "no route to host")),
+        Some((Port::Closed, _)) => Err(Rpc::refused(&ip)),
+        Some((Port::Apid, theirs)) if theirs == ours => Ok(ip),
+        Some((Port::Apid | Port::Maintenance, _)) => Err(Rpc::handshake(
+            "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+        )),
+    };
+    Target { label, ip: found }
 }
 
 /// What a unary call does with the nodes that fail while others answer.
@@ -276,11 +345,19 @@ pub(crate) fn unary(
         }
     }
     let bare = client.is_insecure() && errors.len() == 1;
-    let shown = if bare { format!("{}\n", errors[0]) } else { several(&errors) };
+    let shown = if bare {
+        format!("{}\n", errors[0])
+    } else {
+        several(&errors)
+    };
     Reply::Done(if errors.is_empty() {
         Answer::out(rows)
     } else if partial == Partial::Warns && answered {
-        Answer { stdout: rows.into_bytes(), stderr: format!("WARNING: {shown}\n"), code: 0 }
+        Answer {
+            stdout: rows.into_bytes(),
+            stderr: format!("WARNING: {shown}\n"),
+            code: 0,
+        }
     } else if bare {
         call.fail(format!("{prefix}{}", errors[0]))
     } else {
@@ -290,5 +367,9 @@ pub(crate) fn unary(
 
 /// Returns `Hang` if that fault fires for one of the nodes.
 pub(crate) fn hangs(world: &mut World, client: &Client) -> bool {
-    client.nodes.clone().iter().any(|node| world.fires(Kind::Hang, node))
+    client
+        .nodes
+        .clone()
+        .iter()
+        .any(|node| world.fires(Kind::Hang, node))
 }

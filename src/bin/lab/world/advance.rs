@@ -36,7 +36,10 @@ impl World {
     }
 
     fn next_event(&self) -> Option<(u64, Event)> {
-        self.nodes.keys().flat_map(|ip| self.events_of(ip)).min_by_key(|(at, _)| *at)
+        self.nodes
+            .keys()
+            .flat_map(|ip| self.events_of(ip))
+            .min_by_key(|(at, _)| *at)
     }
 
     fn events_of(&self, ip: &str) -> Vec<(u64, Event)> {
@@ -55,10 +58,16 @@ impl World {
         due.extend(until.map(|at| (at, Event::Phase(ip.to_string()))));
         match node.etcd {
             Etcd::Pulling { until, .. } => due.push((until, Event::Etcd(ip.to_string()))),
-            Etcd::Running { next, checked: false } => due.push((next, Event::Etcd(ip.to_string()))),
+            Etcd::Running {
+                next,
+                checked: false,
+            } => due.push((next, Event::Etcd(ip.to_string()))),
             Etcd::Waiting { since } => {
                 if let Some(cluster) = self.joinable(node) {
-                    let at = since.max(self.clusters[cluster].changed_ms).max(node.synced_at) + 3_000;
+                    let at = since
+                        .max(self.clusters[cluster].changed_ms)
+                        .max(node.synced_at)
+                        + 3_000;
                     due.push((at, Event::Join(ip.to_string(), cluster)));
                 }
             }
@@ -83,26 +92,38 @@ impl World {
             (node.phase.clone(), node.config.is_some(), node.installed)
         };
         let next = match phase {
-            Phase::Off { .. } => Phase::Firmware { until: now + self.takes(ip, "firmware", 20, 40) },
+            Phase::Off { .. } => Phase::Firmware {
+                until: now + self.takes(ip, "firmware", 20, 40),
+            },
             Phase::Firmware { .. } if config => {
                 self.boot(ip);
-                Phase::Booting { until: now + self.takes(ip, "boot", 10, 30) }
+                Phase::Booting {
+                    until: now + self.takes(ip, "boot", 10, 30),
+                }
             }
             Phase::Firmware { .. } => Phase::Maintenance,
-            Phase::Lingering { .. } if installed => {
-                Phase::Booting { until: now + self.takes(ip, "boot after config", 10, 30) }
-            }
-            Phase::Lingering { .. } => Phase::Installing { until: now + self.takes(ip, "install", 60, 180) },
+            Phase::Lingering { .. } if installed => Phase::Booting {
+                until: now + self.takes(ip, "boot after config", 10, 30),
+            },
+            Phase::Lingering { .. } => Phase::Installing {
+                until: now + self.takes(ip, "install", 60, 180),
+            },
             Phase::Installing { .. } => {
                 self.node_mut(ip).installed = true;
-                Phase::Rebooting { until: now + self.takes(ip, "kexec", 15, 40) }
+                Phase::Rebooting {
+                    until: now + self.takes(ip, "kexec", 15, 40),
+                }
             }
             Phase::Rebooting { .. } => {
                 self.boot(ip);
                 if self.nodes[ip].config.is_some() {
-                    Phase::Booting { until: now + self.takes(ip, "boot", 10, 30) }
+                    Phase::Booting {
+                        until: now + self.takes(ip, "boot", 10, 30),
+                    }
                 } else {
-                    Phase::Firmware { until: now + self.takes(ip, "boot to maintenance", 10, 30) }
+                    Phase::Firmware {
+                        until: now + self.takes(ip, "boot to maintenance", 10, 30),
+                    }
                 }
             }
             Phase::Booting { .. } => {
@@ -116,7 +137,9 @@ impl World {
     }
 
     fn node_mut(&mut self, ip: &str) -> &mut super::Node {
-        self.nodes.get_mut(ip).expect("events are about nodes of the world")
+        self.nodes
+            .get_mut(ip)
+            .expect("events are about nodes of the world")
     }
 
     /// Starts a new kernel.
@@ -136,7 +159,9 @@ impl World {
     /// Starts the services that come with apid.
     fn come_up(&mut self, ip: &str) {
         let now = self.now_ms;
-        let late = self.feels(Kind::NtpLate, ip).map_or(2_000, |seconds| seconds * 1_000);
+        let late = self
+            .feels(Kind::NtpLate, ip)
+            .map_or(2_000, |seconds| seconds * 1_000);
         let image = now + self.takes(ip, "etcd again", 3, 6);
         let node = self.node_mut(ip);
         node.synced_at = now + late;
@@ -151,7 +176,10 @@ impl World {
         );
         node.note(now, "Preparing", "Running pre state");
         node.etcd = if node.data.is_some() {
-            Etcd::Pulling { until: image.max(node.synced_at), role: Role::Member }
+            Etcd::Pulling {
+                until: image.max(node.synced_at),
+                role: Role::Member,
+            }
         } else {
             Etcd::Waiting { since: now }
         };
@@ -160,14 +188,21 @@ impl World {
     /// Ends a boot.
     fn close(&mut self, ip: &str, then: &Then) -> Phase {
         let now = self.now_ms;
-        let reboot = Phase::Rebooting { until: now + self.takes(ip, "reboot", 15, 40) };
+        let reboot = Phase::Rebooting {
+            until: now + self.takes(ip, "reboot", 15, 40),
+        };
         let node = self.node_mut(ip);
         node.etcd = Etcd::Off;
         node.api_at = None;
         match *then {
             Then::Reboot => reboot,
             Then::Off => Phase::Off { until: None },
-            Then::Reset { state, ephemeral, system, reboot: again } => {
+            Then::Reset {
+                state,
+                ephemeral,
+                system,
+                reboot: again,
+            } => {
                 if state || system {
                     node.config = None;
                     node.staged = None;
@@ -178,7 +213,11 @@ impl World {
                 if system {
                     node.installed = false;
                 }
-                if again { reboot } else { Phase::Off { until: None } }
+                if again {
+                    reboot
+                } else {
+                    Phase::Off { until: None }
+                }
             }
         }
     }
@@ -202,25 +241,44 @@ impl World {
         node.data = index;
         node.note(now, "Preparing", "Creating service runner");
         let pid = 2_100 + now % 900;
-        node.note(now, "Running", format!("Started task etcd (PID {pid}) for container etcd"));
+        node.note(
+            now,
+            "Running",
+            format!("Started task etcd (PID {pid}) for container etcd"),
+        );
         if self.member(ip).is_none() {
             let node = self.node_mut(ip);
-            node.note(now, "Failed", "the member has been permanently removed from the cluster");
-            node.etcd = Etcd::Failed { reason: "the member has been permanently removed from the cluster".to_string() };
+            node.note(
+                now,
+                "Failed",
+                "the member has been permanently removed from the cluster",
+            );
+            node.etcd = Etcd::Failed {
+                reason: "the member has been permanently removed from the cluster".to_string(),
+            };
             return;
         }
         if let Some(index) = index
-            && let Some(member) = self.clusters[index].members.iter_mut().find(|member| member.ip == ip)
+            && let Some(member) = self.clusters[index]
+                .members
+                .iter_mut()
+                .find(|member| member.ip == ip)
         {
             member.started = true;
         }
         let next = if self.member(ip).is_some_and(|member| member.learner) {
             let slow = self.feels(Kind::LearnerSlow, ip);
-            now + slow.map_or_else(|| self.takes(ip, "promotion", 15, 60), |seconds| seconds * 1_000)
+            now + slow.map_or_else(
+                || self.takes(ip, "promotion", 15, 60),
+                |seconds| seconds * 1_000,
+            )
         } else {
             now + 5_000
         };
-        self.node_mut(ip).etcd = Etcd::Running { next, checked: false };
+        self.node_mut(ip).etcd = Etcd::Running {
+            next,
+            checked: false,
+        };
     }
 
     /// Makes a new cluster of one.
@@ -255,24 +313,44 @@ impl World {
     /// Looks at a running etcd: its first health check, or a learner's promotion.
     fn check_etcd(&mut self, ip: &str) {
         let now = self.now_ms;
-        let Some(index) = self.nodes[ip].data else { return };
+        let Some(index) = self.nodes[ip].data else {
+            return;
+        };
         if !self.has_quorum(index) {
             let node = self.node_mut(ip);
-            if node.events.last().is_none_or(|(_, _, message)| !message.starts_with("Health check failed")) {
-                node.note(now, "Running", "Health check failed: context deadline exceeded");
+            if node
+                .events
+                .last()
+                .is_none_or(|(_, _, message)| !message.starts_with("Health check failed"))
+            {
+                node.note(
+                    now,
+                    "Running",
+                    "Health check failed: context deadline exceeded",
+                );
             }
-            node.etcd = Etcd::Running { next: now + 20_000, checked: false };
+            node.etcd = Etcd::Running {
+                next: now + 20_000,
+                checked: false,
+            };
             return;
         }
         let cluster = &mut self.clusters[index];
-        if let Some(member) = cluster.members.iter_mut().find(|member| member.ip == ip && member.learner) {
+        if let Some(member) = cluster
+            .members
+            .iter_mut()
+            .find(|member| member.ip == ip && member.learner)
+        {
             member.learner = false;
         }
         cluster.changed_ms = now;
         let api_at = now + self.takes(ip, "api server", 30, 90);
         let node = self.node_mut(ip);
         node.note(now, "Running", "Health check successful");
-        node.etcd = Etcd::Running { next: now, checked: true };
+        node.etcd = Etcd::Running {
+            next: now,
+            checked: true,
+        };
         node.api_at = Some(api_at);
     }
 
@@ -286,14 +364,21 @@ impl World {
         cluster.members.push(member);
         cluster.changed_ms = now;
         let until = now + self.takes(ip, "etcd image", 10, 30);
-        self.node_mut(ip).etcd = Etcd::Pulling { until, role: Role::Learner(index) };
+        self.node_mut(ip).etcd = Etcd::Pulling {
+            until,
+            role: Role::Learner(index),
+        };
     }
 
     fn register(&mut self, ip: &str, index: usize) {
         let node = &self.nodes[ip];
         let facts = node.facts().cloned().unwrap_or_default();
         let cluster = &self.clusters[index];
-        let subnet = facts.pod_subnets.first().cloned().unwrap_or_else(|| "10.244.0.0/16".to_string());
+        let subnet = facts
+            .pod_subnets
+            .first()
+            .cloned()
+            .unwrap_or_else(|| "10.244.0.0/16".to_string());
         let known = KubeNode {
             name: node.hostname(),
             ip: ip.to_string(),

@@ -29,7 +29,12 @@ pub(crate) struct NewWorld {
 impl World {
     /// Makes a world.
     pub(crate) fn build(new: NewWorld) -> Result<Self, String> {
-        let ips: Vec<String> = new.site.nodes.iter().map(|machine| machine.ip.clone()).collect();
+        let ips: Vec<String> = new
+            .site
+            .nodes
+            .iter()
+            .map(|machine| machine.ip.clone())
+            .collect();
         let mut faults = Vec::new();
         for spec in &new.faults {
             if spec == "random" {
@@ -67,10 +72,17 @@ impl World {
     fn fill_vaults(&mut self) {
         for vault in self.site.vaults.clone() {
             let id = self.id(&format!("vault {}", vault.name));
-            let mut filled = Vault { id, name: vault.name.clone(), ..Vault::default() };
+            let mut filled = Vault {
+                id,
+                name: vault.name.clone(),
+                ..Vault::default()
+            };
             for item in vault.items {
                 let fields = item.fields.iter().map(|field| Field {
-                    id: self.id(&format!("field {} {} {}", vault.name, item.title, field.label)),
+                    id: self.id(&format!(
+                        "field {} {} {}",
+                        vault.name, item.title, field.label
+                    )),
                     kind: field.kind.clone(),
                     label: field.label.clone(),
                     value: field.value.clone(),
@@ -78,7 +90,14 @@ impl World {
                 });
                 let fields = [notes()].into_iter().chain(fields).collect();
                 let id = self.id(&format!("item {} {}", vault.name, item.title));
-                let made = Item { id, title: item.title, category: item.category, version: 1, fields, ..Item::default() };
+                let made = Item {
+                    id,
+                    title: item.title,
+                    category: item.category,
+                    version: 1,
+                    fields,
+                    ..Item::default()
+                };
                 filled.remember(&made);
                 filled.items.push(made);
             }
@@ -95,7 +114,10 @@ impl World {
                 Kind::Foreign | Kind::Down | Kind::Late | Kind::NodeSlow | Kind::DiskMismatch
             );
             if about_node && !self.nodes.contains_key(&target) {
-                return Err(format!("`{}`: no machine has the address `{target}`", fault.spec));
+                return Err(format!(
+                    "`{}`: no machine has the address `{target}`",
+                    fault.spec
+                ));
             }
             match fault.kind {
                 Kind::Foreign => self.estrange(&target)?,
@@ -112,7 +134,14 @@ impl World {
                         let id = self.id(&format!("item duplicate {target} {copy}"));
                         let category = "SECURE_NOTE".to_string();
                         let title = target.clone();
-                        let item = Item { id, title, category, version: 1, fields: vec![notes()], ..Item::default() };
+                        let item = Item {
+                            id,
+                            title,
+                            category,
+                            version: 1,
+                            fields: vec![notes()],
+                            ..Item::default()
+                        };
                         if let Some(vault) = self.vaults.first_mut() {
                             vault.items.push(item);
                         }
@@ -120,7 +149,11 @@ impl World {
                 }
                 _ => continue,
             }
-            if let Some(armed) = self.faults.iter_mut().find(|armed| armed.spec == fault.spec) {
+            if let Some(armed) = self
+                .faults
+                .iter_mut()
+                .find(|armed| armed.spec == fault.spec)
+            {
                 armed.fired += 1;
             }
         }
@@ -133,7 +166,9 @@ impl World {
     }
 
     fn find(&mut self, ip: &str) -> Result<&mut Node, String> {
-        self.nodes.get_mut(ip).ok_or_else(|| format!("no machine has the address `{ip}`"))
+        self.nodes
+            .get_mut(ip)
+            .ok_or_else(|| format!("no machine has the address `{ip}`"))
     }
 
     /// Puts a machine back into maintenance mode, its disk empty.
@@ -187,7 +222,11 @@ impl World {
         };
         let node = self.find(ip)?;
         node.installed = true;
-        node.config = Some(Config { text: "# another cluster's config\n".to_string(), facts, at_ms: now });
+        node.config = Some(Config {
+            text: "# another cluster's config\n".to_string(),
+            facts,
+            at_ms: now,
+        });
         node.phase = Phase::Up { since: now };
         node.etcd = Etcd::Waiting { since: now };
         Ok(())

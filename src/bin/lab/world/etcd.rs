@@ -73,17 +73,25 @@ impl World {
     pub(crate) fn member(&self, ip: &str) -> Option<&Member> {
         let node = self.nodes.get(ip)?;
         let cluster = &self.clusters[node.data?];
-        cluster.members.iter().find(|member| member.ip == ip && member.hostname == node.hostname())
+        cluster
+            .members
+            .iter()
+            .find(|member| member.ip == ip && member.hostname == node.hostname())
     }
 
     /// Returns whether the etcd process of a node runs.
     pub(crate) fn etcd_runs(&self, ip: &str) -> bool {
-        self.nodes.get(ip).is_some_and(|node| matches!(node.etcd, Etcd::Running { .. }))
+        self.nodes
+            .get(ip)
+            .is_some_and(|node| matches!(node.etcd, Etcd::Running { .. }))
     }
 
     /// Returns whether more than half of the voters of a cluster run.
     pub(crate) fn has_quorum(&self, cluster: usize) -> bool {
-        let voters = self.clusters[cluster].members.iter().filter(|member| !member.learner);
+        let voters = self.clusters[cluster]
+            .members
+            .iter()
+            .filter(|member| !member.learner);
         let (mut all, mut alive) = (0, 0);
         for voter in voters {
             all += 1;
@@ -95,7 +103,9 @@ impl World {
 
     /// Returns whether the etcd service of a node is running and healthy.
     pub(crate) fn etcd_healthy(&self, ip: &str) -> bool {
-        let Some(node) = self.nodes.get(ip) else { return false };
+        let Some(node) = self.nodes.get(ip) else {
+            return false;
+        };
         matches!(node.etcd, Etcd::Running { checked: true, .. })
             && self.member(ip).is_some_and(|member| !member.learner)
             && node.data.is_some_and(|cluster| self.has_quorum(cluster))
@@ -114,7 +124,10 @@ impl World {
             cluster.identity == *identity
                 && self.is_alive(index)
                 && self.has_quorum(index)
-                && cluster.members.iter().any(|member| self.etcd_healthy(&member.ip))
+                && cluster
+                    .members
+                    .iter()
+                    .any(|member| self.etcd_healthy(&member.ip))
                 && cluster.members.iter().all(|member| !member.learner)
         })
     }
@@ -122,9 +135,9 @@ impl World {
     /// Returns whether the API server of a node answers.
     pub(crate) fn api_answers(&self, ip: &str) -> bool {
         let now = self.now_ms;
-        self.nodes
-            .get(ip)
-            .is_some_and(|node| node.is_up() && node.api_at.is_some_and(|at| at <= now) && self.etcd_healthy(ip))
+        self.nodes.get(ip).is_some_and(|node| {
+            node.is_up() && node.api_at.is_some_and(|at| at <= now) && self.etcd_healthy(ip)
+        })
     }
 
     /// Returns the cluster whose Kubernetes a node belongs to.
@@ -134,14 +147,19 @@ impl World {
             return node.data;
         }
         let identity = &node.facts()?.cluster_id;
-        (0..self.clusters.len()).find(|&index| self.clusters[index].identity == *identity && self.is_alive(index))
+        (0..self.clusters.len())
+            .find(|&index| self.clusters[index].identity == *identity && self.is_alive(index))
     }
 
     /// Returns when the first API server of a cluster came up, if one is up now.
     pub(super) fn api_since(&self, cluster: usize) -> Option<u64> {
         let members = self.clusters[cluster].members.iter();
         members
-            .filter(|member| self.nodes.get(&member.ip).is_some_and(|node| node.data == Some(cluster)))
+            .filter(|member| {
+                self.nodes
+                    .get(&member.ip)
+                    .is_some_and(|node| node.data == Some(cluster))
+            })
             .filter(|member| self.etcd_healthy(&member.ip))
             .filter_map(|member| self.nodes[&member.ip].api_at)
             .min()
@@ -152,20 +170,39 @@ impl World {
         let until = self.now_ms + self.takes(ip, "etcd image", 10, 30);
         let now = self.now_ms;
         let node = self.nodes.get_mut(ip).expect("the node was asked");
-        node.note(now, "Failed", "Failed to run pre stage: failed to build initial etcd cluster: context canceled");
+        node.note(
+            now,
+            "Failed",
+            "Failed to run pre stage: failed to build initial etcd cluster: context canceled",
+        );
         node.note(now, "Finished", "Bootstrap requested");
         node.note(now, "Starting", "Starting service");
         node.note(now, "Preparing", "Running pre state");
-        node.etcd = Etcd::Pulling { until, role: super::Role::Founder };
-        let identity = node.facts().map(|facts| facts.cluster_id.clone()).unwrap_or_default();
-        self.bootstraps.push(BootstrapCall { ip: ip.to_string(), identity, at_ms: now });
+        node.etcd = Etcd::Pulling {
+            until,
+            role: super::Role::Founder,
+        };
+        let identity = node
+            .facts()
+            .map(|facts| facts.cluster_id.clone())
+            .unwrap_or_default();
+        self.bootstraps.push(BootstrapCall {
+            ip: ip.to_string(),
+            identity,
+            at_ms: now,
+        });
     }
 
     /// Returns the network of the pods of the next node of a cluster: the n-th /24 of the first pod subnet.
     pub(super) fn pod_cidr(subnet: &str, index: usize) -> String {
-        let net: ipnet::Ipv4Net = subnet.parse().unwrap_or_else(|_| "10.244.0.0/16".parse().expect("a network"));
+        let net: ipnet::Ipv4Net = subnet
+            .parse()
+            .unwrap_or_else(|_| "10.244.0.0/16".parse().expect("a network"));
         let prefix = net.prefix_len().max(24);
-        let mut nets = net.subnets(prefix).expect("24 is not shorter than the prefix");
-        nets.nth(index).map_or_else(|| net.to_string(), |net| net.to_string())
+        let mut nets = net
+            .subnets(prefix)
+            .expect("24 is not shorter than the prefix");
+        nets.nth(index)
+            .map_or_else(|| net.to_string(), |net| net.to_string())
     }
 }

@@ -195,8 +195,15 @@ impl Node {
     pub(crate) fn port(&self) -> Port {
         match self.phase {
             Phase::Off { .. } => Port::Absent,
-            Phase::Firmware { .. } | Phase::Installing { .. } | Phase::Rebooting { .. } | Phase::Booting { .. } => {
-                if self.elsewhere() { Port::Absent } else { Port::Closed }
+            Phase::Firmware { .. }
+            | Phase::Installing { .. }
+            | Phase::Rebooting { .. }
+            | Phase::Booting { .. } => {
+                if self.elsewhere() {
+                    Port::Absent
+                } else {
+                    Port::Closed
+                }
             }
             Phase::Maintenance | Phase::Lingering { .. } => Port::Maintenance,
             Phase::Up { .. } | Phase::Closing { .. } if self.elsewhere() => Port::Absent,
@@ -207,7 +214,8 @@ impl Node {
     /// Returns whether the config has moved the node to another address.
     fn elsewhere(&self) -> bool {
         let addresses = self.config.as_ref().map(|config| &config.facts.addresses);
-        addresses.is_some_and(|addresses| !addresses.is_empty() && !addresses.contains(&self.machine.ip))
+        addresses
+            .is_some_and(|addresses| !addresses.is_empty() && !addresses.contains(&self.machine.ip))
     }
 
     /// Returns whether apid answers and no end of the boot is under way.

@@ -7,8 +7,14 @@ use super::{Etcd, Node, Phase, World};
 impl World {
     /// Returns everything that a test or a curious person may ask about.
     pub(crate) fn show(&self) -> Value {
-        let nodes: Vec<Value> = self.nodes.iter().map(|(ip, node)| self.show_node(ip, node)).collect();
-        let clusters: Vec<Value> = (0..self.clusters.len()).map(|index| self.show_cluster(index)).collect();
+        let nodes: Vec<Value> = self
+            .nodes
+            .iter()
+            .map(|(ip, node)| self.show_node(ip, node))
+            .collect();
+        let clusters: Vec<Value> = (0..self.clusters.len())
+            .map(|index| self.show_cluster(index))
+            .collect();
         json!({
             "lab": "this is a lab, not a machine room",
             "world": self.name,
@@ -41,7 +47,10 @@ impl World {
     fn show_node(&self, ip: &str, node: &Node) -> Value {
         let member = self.member(ip);
         let kubernetes = self.kubernetes_of(ip).is_some_and(|cluster| {
-            self.clusters[cluster].kube_nodes.iter().any(|known| known.name == node.hostname())
+            self.clusters[cluster]
+                .kube_nodes
+                .iter()
+                .any(|known| known.name == node.hostname())
         });
         json!({
             "ip": ip,
@@ -70,7 +79,11 @@ impl World {
 
     fn show_cluster(&self, index: usize) -> Value {
         let cluster = &self.clusters[index];
-        let bootstraps = self.bootstraps.iter().filter(|call| call.identity == cluster.identity).count();
+        let bootstraps = self
+            .bootstraps
+            .iter()
+            .filter(|call| call.identity == cluster.identity)
+            .count();
         json!({
             "name": cluster.name,
             "identity": cluster.identity,
@@ -90,11 +103,15 @@ impl World {
 
     /// Returns the names of clusters that are alive more than once.
     pub(crate) fn split_brains(&self) -> Vec<String> {
-        let alive: Vec<usize> = (0..self.clusters.len()).filter(|&index| self.is_alive(index)).collect();
+        let alive: Vec<usize> = (0..self.clusters.len())
+            .filter(|&index| self.is_alive(index))
+            .collect();
         let mut split: Vec<String> = alive
             .iter()
             .filter(|&&one| {
-                alive.iter().any(|&other| other != one && self.clusters[other].identity == self.clusters[one].identity)
+                alive.iter().any(|&other| {
+                    other != one && self.clusters[other].identity == self.clusters[one].identity
+                })
             })
             .map(|&index| self.clusters[index].name.clone())
             .collect();
@@ -109,7 +126,9 @@ impl World {
 
     /// Returns the stage, whether it is ready, and the conditions that are not met.
     pub(crate) fn stage(&self, ip: &str) -> (&'static str, bool, Vec<(&'static str, String)>) {
-        let Some(node) = self.nodes.get(ip) else { return ("unknown", false, Vec::new()) };
+        let Some(node) = self.nodes.get(ip) else {
+            return ("unknown", false, Vec::new());
+        };
         match &node.phase {
             Phase::Off { .. } => ("off", false, Vec::new()),
             Phase::Firmware { .. } | Phase::Booting { .. } => ("booting", false, Vec::new()),
@@ -132,12 +151,19 @@ impl World {
         let mut unmet = Vec::new();
         let hostname = node.hostname();
         if node.is_control_plane() && !self.etcd_healthy(ip) {
-            let reason = if self.etcd_runs(ip) { "etcd not healthy" } else { "etcd not running" };
+            let reason = if self.etcd_runs(ip) {
+                "etcd not healthy"
+            } else {
+                "etcd not running"
+            };
             unmet.push(("services", reason.to_string()));
         }
-        let registered = self
-            .kubernetes_of(ip)
-            .is_some_and(|cluster| self.clusters[cluster].kube_nodes.iter().any(|known| known.name == hostname));
+        let registered = self.kubernetes_of(ip).is_some_and(|cluster| {
+            self.clusters[cluster]
+                .kube_nodes
+                .iter()
+                .any(|known| known.name == hostname)
+        });
         unmet.push((
             "nodeReady",
             if registered {
@@ -148,7 +174,14 @@ impl World {
         ));
         // The boot sequence of a control plane ends when etcd is up, or when bootstrap has taken its place.
         let done = !node.is_control_plane()
-            || matches!(node.etcd, Etcd::Running { .. } | Etcd::Pulling { role: super::Role::Founder, .. });
+            || matches!(
+                node.etcd,
+                Etcd::Running { .. }
+                    | Etcd::Pulling {
+                        role: super::Role::Founder,
+                        ..
+                    }
+            );
         (if done { "running" } else { "booting" }, false, unmet)
     }
 }

@@ -75,7 +75,9 @@ impl Folder {
     }
 
     fn append(&self, line: &Value) -> io::Result<()> {
-        let mut file = OpenOptions::new().append(true).open(self.path.join("calls.jsonl"))?;
+        let mut file = OpenOptions::new()
+            .append(true)
+            .open(self.path.join("calls.jsonl"))?;
         // One write of a whole line at the end of the file is never mixed with another's.
         file.write_all(format!("{line}\n").as_bytes())
     }
@@ -83,8 +85,12 @@ impl Folder {
     /// Returns the calls in the order of their beginning.
     pub(crate) fn calls(&self) -> io::Result<Vec<Value>> {
         let text = fs::read_to_string(self.path.join("calls.jsonl"))?;
-        let lines: Vec<Value> = text.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
-        let (begun, ended): (Vec<&Value>, Vec<&Value>) = lines.iter().partition(|line| line.get("tool").is_some());
+        let lines: Vec<Value> = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect();
+        let (begun, ended): (Vec<&Value>, Vec<&Value>) =
+            lines.iter().partition(|line| line.get("tool").is_some());
         Ok(begun
             .iter()
             .map(|call| {

@@ -31,8 +31,14 @@ fn configure(world: &mut World, ip: &str, hostname: &str) {
     };
     let now = world.now_ms;
     let node = world.nodes.get_mut(ip).unwrap();
-    node.config = Some(Config { text: hostname.to_string(), facts, at_ms: now });
-    node.phase = Phase::Lingering { until: now + 5 * SECOND };
+    node.config = Some(Config {
+        text: hostname.to_string(),
+        facts,
+        at_ms: now,
+    });
+    node.phase = Phase::Lingering {
+        until: now + 5 * SECOND,
+    };
 }
 
 fn three_up(world: &mut World) {
@@ -52,14 +58,22 @@ fn after(world: &mut World, time: u64) {
 fn a_node_goes_from_maintenance_through_a_closed_port_to_apid() {
     let mut world = world(&[]);
     configure(&mut world, FIRST[0], "infra-01");
-    assert_eq!(world.nodes[FIRST[0]].port(), Port::Maintenance, "the trap: it still answers");
+    assert_eq!(
+        world.nodes[FIRST[0]].port(),
+        Port::Maintenance,
+        "the trap: it still answers"
+    );
     let boot = world.nodes[FIRST[0]].boot_id.clone();
     after(&mut world, 6 * SECOND);
     assert_eq!(world.nodes[FIRST[0]].port(), Port::Closed);
     after(&mut world, 10 * MINUTE);
     assert_eq!(world.nodes[FIRST[0]].port(), Port::Apid);
     assert_ne!(world.nodes[FIRST[0]].boot_id, boot);
-    assert_eq!(world.stage(FIRST[0]).0, "booting", "a control plane waits for etcd");
+    assert_eq!(
+        world.stage(FIRST[0]).0,
+        "booting",
+        "a control plane waits for etcd"
+    );
 }
 
 #[test]
@@ -68,7 +82,11 @@ fn nothing_happens_to_etcd_until_somebody_bootstraps() {
     three_up(&mut world);
     after(&mut world, 60 * MINUTE);
     assert!(world.clusters.is_empty());
-    assert!(FIRST.iter().all(|ip| matches!(world.nodes[*ip].etcd, Etcd::Waiting { .. })));
+    assert!(
+        FIRST
+            .iter()
+            .all(|ip| matches!(world.nodes[*ip].etcd, Etcd::Waiting { .. }))
+    );
 }
 
 #[test]
@@ -80,13 +98,27 @@ fn members_join_one_learner_at_a_time() {
     for _ in 0..600 {
         after(&mut world, SECOND);
         if let Some(cluster) = world.clusters.first() {
-            most = most.max(cluster.members.iter().filter(|member| member.learner).count());
+            most = most.max(
+                cluster
+                    .members
+                    .iter()
+                    .filter(|member| member.learner)
+                    .count(),
+            );
         }
     }
     assert_eq!(most, 1);
     assert_eq!(world.clusters.len(), 1);
-    assert!(FIRST.iter().all(|ip| world.etcd_healthy(ip) && world.api_answers(ip)));
-    let cidrs: Vec<&str> = world.clusters[0].kube_nodes.iter().map(|node| node.pod_cidr.as_str()).collect();
+    assert!(
+        FIRST
+            .iter()
+            .all(|ip| world.etcd_healthy(ip) && world.api_answers(ip))
+    );
+    let cidrs: Vec<&str> = world.clusters[0]
+        .kube_nodes
+        .iter()
+        .map(|node| node.pod_cidr.as_str())
+        .collect();
     assert_eq!(cidrs, ["10.244.0.0/24", "10.244.1.0/24", "10.244.2.0/24"]);
     assert!(world.split_brains().is_empty());
 }
@@ -164,6 +196,10 @@ fn every_draw_of_random_faults_lets_the_bring_up_end_well() {
         after(&mut world, 30 * MINUTE);
         world.bootstrap(FIRST[0]);
         after(&mut world, 60 * MINUTE);
-        assert!(FIRST.iter().all(|ip| world.api_answers(ip)), "seed {seed}: {:?}", world.faults);
+        assert!(
+            FIRST.iter().all(|ip| world.api_answers(ip)),
+            "seed {seed}: {:?}",
+            world.faults
+        );
     }
 }
