@@ -17,23 +17,44 @@ fn compare(cases: &[Case], given: impl Fn(&Case) -> Answer) {
         .iter()
         .filter_map(|case| {
             let (want, given) = (case.recorded(), given(case));
-            (want != given).then(|| format!("== {}\n-- recorded\n{}-- given\n{}", case.name, want.text(), given.text()))
+            (want != given).then(|| {
+                format!(
+                    "== {}\n-- recorded\n{}-- given\n{}",
+                    case.name,
+                    want.text(),
+                    given.text()
+                )
+            })
         })
         .collect();
-    assert!(wrong.is_empty(), "{} of {} cases differ\n{}", wrong.len(), cases.len(), wrong.join("\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cases differ\n{}",
+        wrong.len(),
+        cases.len(),
+        wrong.join("\n")
+    );
 }
 
 #[test]
 fn the_lab_patches_as_the_library_did() {
     let cases = corpus::patches();
-    assert!(cases.len() >= 45, "the corpus of patches has {} cases", cases.len());
+    assert!(
+        cases.len() >= 45,
+        "the corpus of patches has {} cases",
+        cases.len()
+    );
     compare(&cases, Case::lab);
 }
 
 #[test]
 fn the_lab_validates_as_the_library_did() {
     let cases = corpus::configs();
-    assert!(cases.len() >= 45, "the corpus of configurations has {} cases", cases.len());
+    assert!(
+        cases.len() >= 45,
+        "the corpus of configurations has {} cases",
+        cases.len()
+    );
     compare(&cases, Case::lab);
 }
 
@@ -41,7 +62,11 @@ fn the_lab_validates_as_the_library_did() {
 #[ignore = "needs the judges: make fidelity"]
 fn the_recordings_are_what_the_library_says_today() {
     let Some(judge) = Judge::find() else { return };
-    let cases: Vec<Case> = corpus::patches().into_iter().chain(corpus::configs()).filter(|case| !case.is_ours()).collect();
+    let cases: Vec<Case> = corpus::patches()
+        .into_iter()
+        .chain(corpus::configs())
+        .filter(|case| !case.is_ours())
+        .collect();
     if judge.records() {
         for case in &cases {
             case.record(&judge.answer(case));
@@ -73,21 +98,49 @@ fn generated_configurations_are_the_librarys() {
         let ours = lab(
             room.path(),
             &[
-                "gen", "config", "infra", url, "--with-secrets", "secrets.yaml", "--with-docs=false", "--with-examples=false",
-                "--kubernetes-version", "1.34.1", "--install-image", "example.test/installer:v1", "-t", kind, "-o", "-",
+                "gen",
+                "config",
+                "infra",
+                url,
+                "--with-secrets",
+                "secrets.yaml",
+                "--with-docs=false",
+                "--with-examples=false",
+                "--kubernetes-version",
+                "1.34.1",
+                "--install-image",
+                "example.test/installer:v1",
+                "-t",
+                kind,
+                "-o",
+                "-",
             ],
         );
         assert_eq!(ours.stderr, "generating PKI and tokens\n");
         let theirs = judge.ask(
             room.path(),
             &[
-                "gen-config", "-secrets", "secrets.yaml", "-name", "infra", "-endpoint", url, "-k8s", "1.34.1", "-image",
-                "example.test/installer:v1", "-type", kind,
+                "gen-config",
+                "-secrets",
+                "secrets.yaml",
+                "-name",
+                "infra",
+                "-endpoint",
+                url,
+                "-k8s",
+                "1.34.1",
+                "-image",
+                "example.test/installer:v1",
+                "-type",
+                kind,
             ],
         );
         // Each call issues a client certificate of its own.
         let stable = |text: &str| -> Vec<String> {
-            let own = |line: &&str| kind != "talosconfig" || !(line.trim().starts_with("crt:") || line.trim().starts_with("key:"));
+            let own = |line: &&str| {
+                kind != "talosconfig"
+                    || !(line.trim().starts_with("crt:") || line.trim().starts_with("key:"))
+            };
             text.lines().filter(own).map(str::to_owned).collect()
         };
         assert_eq!(stable(&ours.stdout), stable(&theirs.stdout), "{kind}");
@@ -107,10 +160,18 @@ fn rendered_configurations_are_valid_for_the_library() {
     let mut count = 0;
     for entry in fs::read_dir(&folder).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "yaml") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "yaml")
+        {
             let name = path.file_name().unwrap().to_str().unwrap();
             let checked = judge.ask(path.parent().unwrap(), &["validate", "-strict", name]);
-            assert_eq!(checked.stdout, format!("{name} is valid for metal mode\n"), "{}", checked.stderr);
+            assert_eq!(
+                checked.stdout,
+                format!("{name} is valid for metal mode\n"),
+                "{}",
+                checked.stderr
+            );
             let merged = judge.ask(path.parent().unwrap(), &["patch", "-config", name, name]);
             assert_eq!(merged.code, 0, "{}", merged.stderr);
             count += 1;

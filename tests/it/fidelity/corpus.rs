@@ -19,9 +19,17 @@ pub(super) struct Answer {
 
 impl Answer {
     /// Runs a program to its end.
-    #[expect(clippy::disallowed_methods, reason = "the lab and the judges are programs")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the lab and the judges are programs"
+    )]
     pub(super) fn of(program: &Path, folder: &Path, words: &[&str]) -> Self {
-        let done = Command::new(program).args(words).current_dir(folder).env_clear().output().unwrap();
+        let done = Command::new(program)
+            .args(words)
+            .current_dir(folder)
+            .env_clear()
+            .output()
+            .unwrap();
         Self {
             code: done.status.code().unwrap_or(-1),
             stdout: String::from_utf8(done.stdout).unwrap(),
@@ -80,7 +88,10 @@ fn root() -> PathBuf {
 }
 
 fn names(folder: &Path) -> Vec<String> {
-    let mut names: Vec<String> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let mut names: Vec<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
     names.sort();
     names
 }
@@ -90,7 +101,10 @@ pub(super) fn patches() -> Vec<Case> {
     let root = root().join("patch");
     let case = |name: String| {
         let folder = root.join(&name);
-        let patches = names(&folder).into_iter().filter(|file| file.starts_with("patch")).collect();
+        let patches = names(&folder)
+            .into_iter()
+            .filter(|file| file.starts_with("patch"))
+            .collect();
         Case {
             name,
             folder,
@@ -129,12 +143,22 @@ impl Case {
     /// The words for the judge.
     pub(super) fn words(&self) -> Vec<String> {
         match &self.question {
-            Question::Patch { patches } => {
-                ["patch", "-config", "base.yaml"].map(str::to_owned).into_iter().chain(patches.iter().cloned()).collect()
-            }
+            Question::Patch { patches } => ["patch", "-config", "base.yaml"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain(patches.iter().cloned())
+                .collect(),
             Question::Validate { mode, strict } => {
                 let strict = if *strict { "-strict" } else { "-strict=false" };
-                ["validate", "-mode", mode, strict, &format!("{}.yaml", self.name)].map(str::to_owned).to_vec()
+                [
+                    "validate",
+                    "-mode",
+                    mode,
+                    strict,
+                    &format!("{}.yaml", self.name),
+                ]
+                .map(str::to_owned)
+                .to_vec()
             }
         }
     }
@@ -143,8 +167,12 @@ impl Case {
     pub(super) fn lab(&self) -> Answer {
         match &self.question {
             Question::Patch { patches } => {
-                let patches: Vec<String> = patches.iter().map(|patch| format!("-p=@{patch}")).collect();
-                let words: Vec<&str> = ["machineconfig", "patch", "base.yaml"].into_iter().chain(patches.iter().map(String::as_str)).collect();
+                let patches: Vec<String> =
+                    patches.iter().map(|patch| format!("-p=@{patch}")).collect();
+                let words: Vec<&str> = ["machineconfig", "patch", "base.yaml"]
+                    .into_iter()
+                    .chain(patches.iter().map(String::as_str))
+                    .collect();
                 let mut answer = lab(&self.folder, &words).plain();
                 if answer.code == 0 {
                     // talosctl ends with one newline more than the configuration has.
@@ -154,7 +182,11 @@ impl Case {
             }
             Question::Validate { mode, strict } => {
                 let file = format!("{}.yaml", self.name);
-                let strict = if *strict { "--strict" } else { "--strict=false" };
+                let strict = if *strict {
+                    "--strict"
+                } else {
+                    "--strict=false"
+                };
                 lab(&self.folder, &["validate", "-c", &file, "-m", mode, strict]).plain()
             }
         }
@@ -185,8 +217,17 @@ impl Case {
             Question::Validate { .. } => {
                 let text = read(&format!("{}.txt", self.name)).unwrap_or_default();
                 let (exit, rest) = text.split_once('\n').unwrap_or_default();
-                let code = exit.strip_prefix("exit ").and_then(|code| code.parse().ok()).unwrap_or(-1);
-                let split = if code == 0 { rest.trim_end_matches('\n').rfind('\n').map_or(0, |at| at + 1) } else { rest.len() };
+                let code = exit
+                    .strip_prefix("exit ")
+                    .and_then(|code| code.parse().ok())
+                    .unwrap_or(-1);
+                let split = if code == 0 {
+                    rest.trim_end_matches('\n')
+                        .rfind('\n')
+                        .map_or(0, |at| at + 1)
+                } else {
+                    rest.len()
+                };
                 Answer {
                     code,
                     stdout: rest[split..].to_owned(),
@@ -204,7 +245,11 @@ impl Case {
                 for file in ["want.yaml", "want.txt"] {
                     fs::remove_file(self.folder.join(file)).ok();
                 }
-                if answer.code == 0 { write("want.yaml", &answer.stdout) } else { write("want.txt", &answer.stderr) }
+                if answer.code == 0 {
+                    write("want.yaml", &answer.stdout)
+                } else {
+                    write("want.txt", &answer.stderr)
+                }
             }
             Question::Validate { .. } => write(&format!("{}.txt", self.name), &answer.text()),
         }
