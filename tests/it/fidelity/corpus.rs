@@ -246,12 +246,14 @@ impl Case {
                     fs::remove_file(self.folder.join(file)).ok();
                 }
                 if answer.code == 0 {
-                    write("want.yaml", &answer.stdout)
+                    write("want.yaml", &answer.stdout);
                 } else {
-                    write("want.txt", &answer.stderr)
+                    write("want.txt", &answer.stderr);
                 }
             }
-            Question::Validate { .. } => write(&format!("{}.txt", self.name), &answer.text()),
+            Question::Validate { .. } => {
+                write(&format!("{}.txt", self.name), &answer.text());
+            }
         }
     }
 }

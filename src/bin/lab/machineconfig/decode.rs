@@ -274,7 +274,7 @@ impl Decoder {
             }
             Custom::Duration => match duration(&node.value) {
                 Some(span) if scalar && yaml::resolve(&node.value).1 == Scalar::Str => {
-                    *out = Value::Int(span)
+                    *out = Value::Int(span);
                 }
                 _ => return Ok(self.misfit(node, ty)),
             },

@@ -39,6 +39,9 @@ impl Selector {
         }
         let path: Vec<&str> = self.path.iter().map(String::as_str).collect();
         self.remove(value, ty, &path).map_err(|fault| {
+            if fault.starts_with("panic: ") {
+                return fault;
+            }
             let what = format!("failed to delete path '{}': {fault}", self.path.join("."));
             if self.name.is_empty() {
                 format!(
@@ -61,6 +64,10 @@ impl Selector {
         let missing = || "lookup failed".to_owned();
         let (first, rest) = path.split_first().ok_or_else(missing)?;
         match (schema::shape(ty), value) {
+            // The library follows a pointer to nothing and breaks down.
+            (Shape::Ptr(_), Value::Nil) => {
+                Err("panic: reflect: call of reflect.Value.Type on zero Value".to_owned())
+            }
             (Shape::Ptr(inner), value) => self.remove(value, inner, path),
             (Shape::Struct(named), Value::Struct(values)) => {
                 let at = named.position(first).ok_or_else(missing)?;
@@ -160,7 +167,7 @@ impl Finder {
                 let mut at = 0;
                 while at < entries.len() {
                     if is_delete(&entries[at]) {
-                        let (key, value) = self.subject(entries, path, in_list)?;
+                        let (key, value) = subject(entries, path, in_list)?;
                         self.add(path, key, value)?;
                         return Ok(true);
                     }
@@ -199,31 +206,6 @@ impl Finder {
         }
     }
 
-    /// In a list, the first key beside `$patch` says which item is meant.
-    fn subject(
-        &self,
-        entries: &[(Node, Node)],
-        path: &[String],
-        in_list: bool,
-    ) -> Result<(String, String), String> {
-        if !in_list {
-            if path.iter().any(|part| part.starts_with('[')) {
-                return Err(format!(
-                    "cannot delete an inner key in '{}'",
-                    path.join(".")
-                ));
-            }
-            return Ok((String::new(), String::new()));
-        }
-        match entries.iter().find(|entry| !is_delete(entry)) {
-            Some((key, value)) => Ok((key.value.clone(), value.value.clone())),
-            None => Err(format!(
-                "no key:val found in sequence node for path {}",
-                path.join(".")
-            )),
-        }
-    }
-
     fn add(&mut self, path: &[String], key: String, value: String) -> Result<(), String> {
         if path.is_empty() {
             for (word, text) in [("apiVersion", &self.version), ("kind", &self.kind)] {
@@ -258,4 +240,28 @@ impl Finder {
 
 fn is_delete((key, value): &(Node, Node)) -> bool {
     matches!(value.kind, Kind::Scalar(_)) && key.value == "$patch" && value.value == "delete"
+}
+
+/// In a list, the first key beside `$patch` says which item is meant.
+fn subject(
+    entries: &[(Node, Node)],
+    path: &[String],
+    in_list: bool,
+) -> Result<(String, String), String> {
+    if !in_list {
+        if path.iter().any(|part| part.starts_with('[')) {
+            return Err(format!(
+                "cannot delete an inner key in '{}'",
+                path.join(".")
+            ));
+        }
+        return Ok((String::new(), String::new()));
+    }
+    match entries.iter().find(|entry| !is_delete(entry)) {
+        Some((key, value)) => Ok((key.value.clone(), value.value.clone())),
+        None => Err(format!(
+            "no key:val found in sequence node for path {}",
+            path.join(".")
+        )),
+    }
 }

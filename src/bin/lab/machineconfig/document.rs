@@ -199,9 +199,8 @@ impl Container {
                     merge::merge(value, other, ty, false)?;
                 }
                 (Some(Document::Config { ty, value, .. }), Document::Delete(selector)) => {
-                    if selector.apply(value, ty)? {
-                        left[at] = None;
-                    }
+                    let gone = selector.apply(value, ty)?;
+                    left[at] = left[at].take().filter(|_| !gone);
                 }
                 _ => {}
             }

@@ -4,6 +4,7 @@
 
 use super::yaml;
 use libyaml_safer::ScalarStyle;
+use std::fmt::Write as _;
 
 /// What is to be written.
 #[derive(Clone, Debug, PartialEq)]
@@ -11,9 +12,9 @@ pub(crate) enum Out {
     /// A scalar, with the style asked for: the emitter takes another where that one is impossible.
     Scalar(String, ScalarStyle),
     /// A list; `true` for flow style.
-    List(Vec<Out>, bool),
+    List(Vec<Self>, bool),
     /// A mapping; `true` for flow style.
-    Map(Vec<(Out, Out)>, bool),
+    Map(Vec<(Self, Self)>, bool),
 }
 
 impl Out {
@@ -260,6 +261,10 @@ impl Writer {
 }
 
 /// What may be done with a text.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "five independent facts, as the real emitter keeps them"
+)]
 struct Facts {
     multiline: bool,
     flow_plain: bool,
@@ -375,11 +380,13 @@ fn escape(text: &str) -> String {
             }
             _ => {
                 let number = u32::from(letter);
-                out.push_str(&match number {
-                    0..=0xff => format!("\\x{number:02X}"),
-                    0x100..=0xffff => format!("\\u{number:04X}"),
-                    _ => format!("\\U{number:08X}"),
-                });
+                let digits = match number {
+                    0..=0xff => ('x', 2),
+                    0x100..=0xffff => ('u', 4),
+                    _ => ('U', 8),
+                };
+                write!(out, "\\{}{number:0width$X}", digits.0, width = digits.1)
+                    .expect("a string takes any text");
                 continue;
             }
         };

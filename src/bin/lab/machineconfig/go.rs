@@ -43,11 +43,6 @@ impl Errors {
         self.0.extend(other.0);
     }
 
-    /// Whether there is none.
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     /// The text, if there is an error.
     pub(crate) fn text(&self) -> Option<String> {
         let mut out = match self.0.len() {

@@ -281,7 +281,7 @@ fn write(document: &Value) -> String {
 fn push(out: &Out, events: &mut Vec<Event>) {
     match out {
         Out::Scalar(text, style) => {
-            events.push(Event::scalar(None, None, text, true, true, *style))
+            events.push(Event::scalar(None, None, text, true, true, *style));
         }
         Out::List(items, _) => {
             events.push(Event::sequence_start(
@@ -290,7 +290,9 @@ fn push(out: &Out, events: &mut Vec<Event>) {
                 true,
                 SequenceStyle::Block,
             ));
-            items.iter().for_each(|item| push(item, events));
+            for item in items {
+                push(item, events);
+            }
             events.push(Event::sequence_end());
         }
         Out::Map(entries, _) => {

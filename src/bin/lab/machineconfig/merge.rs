@@ -71,7 +71,7 @@ fn list(left: &mut Value, right: &Value, replace: bool) {
     match (&mut *left, right) {
         (_, Value::Nil) => {}
         (Value::List(lefts), Value::List(rights)) if !replace => {
-            lefts.extend(rights.iter().cloned())
+            lefts.extend(rights.iter().cloned());
         }
         _ => right.clone_into(left),
     }
@@ -145,7 +145,6 @@ fn own_type(value: &Value) -> &'static str {
 
 fn custom(kind: Custom, left: &mut Value, right: &Value) -> Result<(), String> {
     match (kind, &mut *left, right) {
-        (_, _, Value::Nil) => {}
         (Custom::SizeMatcher, Value::Str(condition), Value::Str(_)) => {
             return Err(format!(
                 "merge field v1alpha1.InstallDiskSizeMatcher.condition: merge not possible, left {condition} is not settable"
@@ -156,11 +155,8 @@ fn custom(kind: Custom, left: &mut Value, right: &Value) -> Result<(), String> {
             url.merge(other);
             *text = url.text();
         }
-        (
-            Custom::Enum(_) | Custom::DiskSize | Custom::FileMode | Custom::Duration,
-            _,
-            Value::Int(0),
-        ) => {}
+        // Nothing, and the zero of a number, replace nothing.
+        (_, _, Value::Nil | Value::Int(0)) => {}
         _ => right.clone_into(left),
     }
     Ok(())

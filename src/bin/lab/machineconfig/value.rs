@@ -17,11 +17,11 @@ pub(crate) enum Value {
     /// Text.
     Str(String),
     /// A list.
-    List(Vec<Value>),
+    List(Vec<Self>),
     /// A map.
-    Map(BTreeMap<String, Value>),
+    Map(BTreeMap<String, Self>),
     /// One value for each key of the struct, in the schema's order.
-    Struct(Vec<Value>),
+    Struct(Vec<Self>),
 }
 
 impl Value {

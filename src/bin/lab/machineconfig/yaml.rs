@@ -4,7 +4,8 @@
 //! Comments are not kept: no answer of the library that the lab plays shows them.
 
 use libyaml_safer::{
-    Error, ErrorKind, EventData, MappingStyle, Parser, ScalarStyle, SequenceStyle,
+    Error, ErrorKind, EventData, MappingStyle, Parser, ScalarStyle, Scanner, SequenceStyle,
+    TokenData,
 };
 use std::collections::BTreeMap;
 
@@ -67,7 +68,7 @@ impl Node {
     }
 
     /// The entries of a mapping, if it is one.
-    pub(crate) fn entries(&self) -> Option<&[(Node, Node)]> {
+    pub(crate) fn entries(&self) -> Option<&[(Self, Self)]> {
         match &self.kind {
             Kind::Mapping(entries, _) => Some(entries),
             Kind::Scalar(_) | Kind::Sequence(..) | Kind::Alias(_) => None,
@@ -81,6 +82,7 @@ pub(crate) fn documents(text: &str) -> (Vec<Node>, Option<String>) {
     let mut reader = Reader {
         parser: Parser::new(),
         anchors: BTreeMap::new(),
+        ahead: Ahead::of(text),
     };
     reader.parser.set_input_string(&mut input);
     let mut found = Vec::new();
@@ -96,13 +98,59 @@ pub(crate) fn documents(text: &str) -> (Vec<Node>, Option<String>) {
 struct Reader<'r, 'b> {
     parser: Parser<&'b mut &'r [u8]>,
     anchors: BTreeMap<String, Node>,
+    ahead: Ahead,
+}
+
+/// `yaml.v3` scans two tokens further than libyaml before it parses, so that a fault of the scanner comes before one of the
+/// parser, and before the end of a document just ahead of it.
+struct Ahead {
+    starts: Vec<u64>,
+    fault: Option<String>,
+}
+
+impl Ahead {
+    fn of(text: &str) -> Self {
+        let mut input = text.as_bytes();
+        let mut scanner = Scanner::new();
+        scanner.set_input_string(&mut input);
+        let mut starts = Vec::new();
+        loop {
+            match Scanner::scan(&mut scanner) {
+                Ok(token) if token.data == TokenData::StreamEnd => {
+                    return Self {
+                        starts,
+                        fault: None,
+                    };
+                }
+                Ok(token) => starts.push(token.start_mark.index),
+                Err(error) => {
+                    let fault = Some(complaint(&error));
+                    return Self { starts, fault };
+                }
+            }
+        }
+    }
+
+    /// The fault that is in sight from a place in the text.
+    fn fault(&self, index: u64) -> Option<String> {
+        let head = self.starts.partition_point(|start| *start < index);
+        self.fault.clone().filter(|_| head + 2 >= self.starts.len())
+    }
 }
 
 impl Reader<'_, '_> {
     fn event(&mut self) -> Result<(EventData, u64), String> {
         match self.parser.parse() {
-            Ok(event) => Ok((event.data, event.start_mark.line + 1)),
-            Err(error) => Err(complaint(&error)),
+            Ok(event) => match self.ahead.fault(event.start_mark.index) {
+                Some(fault) => Err(fault),
+                None => Ok((event.data, event.start_mark.line + 1)),
+            },
+            Err(error) => {
+                let sight = error
+                    .problem_mark()
+                    .and_then(|mark| self.ahead.fault(mark.index));
+                Err(sight.unwrap_or_else(|| complaint(&error)))
+            }
         }
     }
 

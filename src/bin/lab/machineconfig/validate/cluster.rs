@@ -201,7 +201,7 @@ fn check_discovery(cluster: View<'_>, errors: &mut Errors) {
             "cluster discovery service registry endpoint is invalid: {fault}"
         )),
         Ok(url) if !["", "/"].contains(&url.path.as_str()) => {
-            errors.push("cluster discovery service path should be empty")
+            errors.push("cluster discovery service path should be empty");
         }
         Ok(_) => {}
     }

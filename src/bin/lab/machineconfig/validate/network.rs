@@ -217,7 +217,7 @@ fn check_routes(device: View<'_>, found: &mut Findings) {
             found.error(format!(
                 "[{place}.{key}] {}: invalid network address",
                 quote(value)
-            ))
+            ));
         };
         if !network.is_empty() && !is_cidr(network) {
             wrong("network", network);
@@ -327,7 +327,7 @@ fn check_bond(bond: View<'_>, found: &mut Findings) {
         ),
         (
             "primary",
-            !(*mode == "active-backup" || balances) && !bond.text("primary").is_empty(),
+            !(*mode == "active-backup" || balances || bond.text("primary").is_empty()),
         ),
         (
             "arpInterval",
