@@ -288,7 +288,7 @@ fn show(
             None => {
                 missing += &lines([format!(
                     "Error from server (NotFound): nodes \"{name}\" not found"
-                )])
+                )]);
             }
         }
     }
