@@ -57,16 +57,24 @@ pub(crate) fn patch(config: &str, patches: &[String]) -> Result<String, String> 
     let mut config = Config::Text(config.to_owned());
     for patch in &loaded {
         config = match (patch, config) {
-            (Patch::Json(steps), Config::Text(text)) => Config::Text(jsonpatch::apply(&text, steps)?),
-            (Patch::Json(steps), Config::Loaded(container)) => Config::Text(jsonpatch::apply(&container.write(), steps)?),
-            (Patch::Strategic(patch), Config::Text(text)) => Config::Loaded(Container::load(&text)?.merge(patch)?),
-            (Patch::Strategic(patch), Config::Loaded(container)) => Config::Loaded(container.merge(patch)?),
+            (Patch::Json(steps), Config::Text(text)) => {
+                Config::Text(jsonpatch::apply(&text, steps)?)
+            }
+            (Patch::Json(steps), Config::Loaded(container)) => {
+                Config::Text(jsonpatch::apply(&container.write()?, steps)?)
+            }
+            (Patch::Strategic(patch), Config::Text(text)) => {
+                Config::Loaded(Container::load(&text)?.merge(patch)?)
+            }
+            (Patch::Strategic(patch), Config::Loaded(container)) => {
+                Config::Loaded(container.merge(patch)?)
+            }
         };
     }
-    Ok(match config {
-        Config::Text(text) => text,
+    match config {
+        Config::Text(text) => Ok(text),
         Config::Loaded(container) => container.write(),
-    })
+    }
 }
 
 /// What is no strategic merge may be a JSON patch; what is neither gets the complaint about the former.
@@ -85,7 +93,9 @@ pub(crate) fn validate(config: &str, mode: &str, strict: bool) -> Validation {
     };
     match Container::load(config) {
         Err(fault) => failed(fault),
-        Ok(_) if !["metal", "cloud", "container"].contains(&mode) => failed(format!("unknown runtime mode: {}", go::quote(mode))),
+        Ok(_) if !["metal", "cloud", "container"].contains(&mode) => {
+            failed(format!("unknown runtime mode: {}", go::quote(mode)))
+        }
         Ok(container) => validate::validate(&container, mode, strict),
     }
 }

@@ -35,8 +35,18 @@ use world::store::Folder;
 
 fn main() -> ExitCode {
     let words: Vec<OsString> = env::args_os().collect();
-    let name = words.first().map(Path::new).and_then(Path::file_name).unwrap_or_default().to_string_lossy().into_owned();
-    let answer = if commands::TOOLS.contains(&name.as_str()) { play(&name, &words) } else { return own(words) };
+    let name = words
+        .first()
+        .map(Path::new)
+        .and_then(Path::file_name)
+        .unwrap_or_default()
+        .to_string_lossy()
+        .into_owned();
+    let answer = if commands::TOOLS.contains(&name.as_str()) {
+        play(&name, &words)
+    } else {
+        return own(words);
+    };
     ExitCode::from(answer)
 }
 
@@ -46,10 +56,16 @@ fn own(words: Vec<OsString>) -> ExitCode {
 
 /// Plays a tool, with its line in the call log before and after.
 fn play(name: &str, words: &[OsString]) -> u8 {
-    let argv: Vec<String> = words.iter().skip(1).map(|word| word.to_string_lossy().into_owned()).collect();
+    let argv: Vec<String> = words
+        .iter()
+        .skip(1)
+        .map(|word| word.to_string_lossy().into_owned())
+        .collect();
     let folder = env::var_os("LAB_WORLD").map(Folder::new);
     // A tool that is called outside a world has no log; it says so itself if it needs a world.
-    let begun = folder.as_ref().and_then(|folder| folder.begin_call(name, &argv).ok());
+    let begun = folder
+        .as_ref()
+        .and_then(|folder| folder.begin_call(name, &argv).ok());
     let answer: Answer = match name {
         "talosctl" => talosctl::run(&argv),
         "op" => op::run(&argv),

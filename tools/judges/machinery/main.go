@@ -2,7 +2,7 @@
 // (github.com/siderolabs/talos/pkg/machinery): the judge of what the lab's talosctl and our templates do.
 //
 //	machinery gen-secrets  [-talos V]                                                    secrets bundle, YAML
-//	machinery gen-config   -secrets F -name N -endpoint URL -type T [-talos V] [-k8s V] [-disk D]
+//	machinery gen-config   -secrets F -name N -endpoint URL -type T [-talos V] [-k8s V] [-disk D] [-image I]
 //	                                                                                     T: controlplane, worker, talosconfig
 //	machinery patch        -config F PATCH...                                            what `talosctl machineconfig patch` writes
 //	machinery validate     [-mode M] [-strict] FILE                                      what `talosctl validate` says
@@ -38,9 +38,9 @@ func (m mode) InContainer() bool     { return m == "container" }
 
 // question is one word with its flags.
 type question struct {
-	talos, kubernetes, bundle, name, endpoint, kind, disk, file, mode string
-	strict                                                            bool
-	words                                                             []string
+	talos, kubernetes, bundle, name, endpoint, kind, disk, image, file, mode string
+	strict                                                                   bool
+	words                                                                    []string
 }
 
 func main() {
@@ -64,6 +64,7 @@ func main() {
 	flags.StringVar(&q.endpoint, "endpoint", "", "cluster endpoint URL")
 	flags.StringVar(&q.kind, "type", "controlplane", "controlplane, worker or talosconfig")
 	flags.StringVar(&q.disk, "disk", "/dev/sda", "install disk")
+	flags.StringVar(&q.image, "image", "", "installer image")
 	flags.StringVar(&q.file, "config", "", "machine configuration")
 	flags.StringVar(&q.mode, "mode", "metal", "metal, cloud or container")
 	flags.BoolVar(&q.strict, "strict", false, "warnings are errors")
@@ -101,7 +102,8 @@ func genConfig(q question) ([]byte, error) {
 		return nil, err
 	}
 	input, err := generate.NewInput(q.name, q.endpoint, q.kubernetes,
-		generate.WithVersionContract(contract), generate.WithSecretsBundle(bundle), generate.WithInstallDisk(q.disk))
+		generate.WithVersionContract(contract), generate.WithSecretsBundle(bundle),
+		generate.WithInstallDisk(q.disk), generate.WithInstallImage(q.image))
 	if err != nil {
 		return nil, err
 	}

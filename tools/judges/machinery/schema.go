@@ -247,4 +247,3 @@ func values(t reflect.Type) []string {
 }
 
 func isInteger(kind reflect.Kind) bool { return kind >= reflect.Int && kind <= reflect.Uint64 }
-

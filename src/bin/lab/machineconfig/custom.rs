@@ -28,14 +28,20 @@ pub(crate) fn read(kind: Custom, ty: &str, text: &str) -> Result<Value, String> 
         Custom::Prefix => Value::Str(prefix(text)?),
         Custom::AddressPort => Value::Str(address_port(text)?),
         Custom::PortRange => Value::Str(port_range(text)?),
-        Custom::FileMode | Custom::Duration | Custom::CertificateAndKey | Custom::Certificate | Custom::Key => Value::Nil,
+        Custom::FileMode
+        | Custom::Duration
+        | Custom::CertificateAndKey
+        | Custom::Certificate
+        | Custom::Key => Value::Nil,
     })
 }
 
 /// What is written for a value of its own kind.
 pub(crate) fn write(kind: Custom, value: &Value) -> Out {
     match (kind, value) {
-        (Custom::Enum(named), Value::Int(number)) => Out::text(named.word(*number).unwrap_or_default()),
+        (Custom::Enum(named), Value::Int(number)) => {
+            Out::text(named.word(*number).unwrap_or_default())
+        }
         (Custom::DiskSize, Value::Int(size)) => disk_size(u64::try_from(*size).unwrap_or_default()),
         (Custom::FileMode, Value::Int(mode)) => Out::plain(format!("0o{mode:o}")),
         (Custom::Duration, Value::Int(span)) => Out::text(&duration_text(*span)),
@@ -88,7 +94,9 @@ pub(crate) fn trim_manifest(manifest: &mut Value) {
     if let Value::Struct(parts) = manifest
         && let Some(Value::Str(contents)) = parts.get_mut(1)
     {
-        *contents = contents.trim_start_matches(['\t', '\n', '\u{b}', '\u{c}', '\r']).to_owned();
+        *contents = contents
+            .trim_start_matches(['\t', '\n', '\u{b}', '\u{c}', '\r'])
+            .to_owned();
     }
 }
 
@@ -102,12 +110,19 @@ fn word(named: &'static Named, ty: &str, text: &str) -> Result<i128, String> {
 
 fn disk_size(size: u64) -> Out {
     let text = bytes_text(size);
-    if size.is_multiple_of(1000) && bytes(&text) == Ok(size) { Out::text(&text) } else { Out::plain(size.to_string()) }
+    if size.is_multiple_of(1000) && bytes(&text) == Ok(size) {
+        Out::text(&text)
+    } else {
+        Out::plain(size.to_string())
+    }
 }
 
 fn size_matcher(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let rest = [">=", "<=", ">", "<", "=="].iter().find_map(|operator| text.strip_prefix(operator)).unwrap_or(text);
+    let rest = [">=", "<=", ">", "<", "=="]
+        .iter()
+        .find_map(|operator| text.strip_prefix(operator))
+        .unwrap_or(text);
     bytes(rest.trim()).map_err(|fault| format!("failed to parse disk size {rest}: {fault}"))?;
     Ok(text.to_owned())
 }
@@ -119,10 +134,17 @@ pub(crate) fn prefix(text: &str) -> Result<String, String> {
         return fault("no '/'");
     };
     let Ok(ip) = address.parse::<IpAddr>() else {
-        return Err(format!("netip.ParsePrefix({}): ParseAddr({}): unable to parse IP", quote(text), quote(address)));
+        return Err(format!(
+            "netip.ParsePrefix({}): ParseAddr({}): unable to parse IP",
+            quote(text),
+            quote(address)
+        ));
     };
     let most = if ip.is_ipv4() { 32 } else { 128 };
-    if bits.is_empty() || !bits.bytes().all(|byte| byte.is_ascii_digit()) || (bits.len() > 1 && bits.starts_with('0')) {
+    if bits.is_empty()
+        || !bits.bytes().all(|byte| byte.is_ascii_digit())
+        || (bits.len() > 1 && bits.starts_with('0'))
+    {
         return fault(&format!("bad bits after slash: {}", quote(bits)));
     }
     match bits.parse::<u32>() {
@@ -137,7 +159,11 @@ fn address_port(text: &str) -> Result<String, String> {
     }
     match text.rsplit_once(':') {
         None => Err("not an ip:port".to_owned()),
-        Some((_, port)) if port.parse::<u16>().is_err() => Err(format!("invalid port {} parsing {}", quote(port), quote(text))),
+        Some((_, port)) if port.parse::<u16>().is_err() => Err(format!(
+            "invalid port {} parsing {}",
+            quote(port),
+            quote(text)
+        )),
         Some((ip, _)) => Err(format!("ParseAddr({}): unable to parse IP", quote(ip))),
     }
 }
@@ -147,5 +173,9 @@ fn port_range(text: &str) -> Result<String, String> {
     let (low, high) = text.split_once('-').ok_or_else(fault)?;
     let low: u16 = low.parse().map_err(|_| fault())?;
     let high: u16 = high.parse().map_err(|_| fault())?;
-    Ok(if low == high { low.to_string() } else { format!("{low}-{high}") })
+    Ok(if low == high {
+        low.to_string()
+    } else {
+        format!("{low}-{high}")
+    })
 }

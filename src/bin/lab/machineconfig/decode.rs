@@ -15,7 +15,10 @@ pub(crate) fn decode(node: &Node, ty: &'static str) -> Result<Value, String> {
     if decoder.faults.is_empty() {
         Ok(out)
     } else {
-        Err(format!("yaml: unmarshal errors:\n  {}", decoder.faults.join("\n  ")))
+        Err(format!(
+            "yaml: unmarshal errors:\n  {}",
+            decoder.faults.join("\n  ")
+        ))
     }
 }
 
@@ -29,7 +32,11 @@ fn entries(node: &Node) -> Vec<(&Node, &Node)> {
         return Vec::new();
     };
     let is_merge = |key: &Node| key.value == "<<" && key.tag == "!!merge";
-    let mut found: Vec<(&Node, &Node)> = own.iter().filter(|(key, _)| !is_merge(key)).map(|(key, value)| (key, value)).collect();
+    let mut found: Vec<(&Node, &Node)> = own
+        .iter()
+        .filter(|(key, _)| !is_merge(key))
+        .map(|(key, value)| (key, value))
+        .collect();
     for (_, value) in own.iter().filter(|(key, _)| is_merge(key)) {
         let sources: Vec<&Node> = match &value.kind {
             Kind::Sequence(items, _) => items.iter().collect(),
@@ -58,7 +65,14 @@ impl Decoder {
         }
         let shape = schema::shape(ty);
         if node.is_null() {
-            let nilable = matches!(shape, Shape::Ptr(_) | Shape::List(_) | Shape::Map(_) | Shape::Any | Shape::Custom(Custom::Base64));
+            let nilable = matches!(
+                shape,
+                Shape::Ptr(_)
+                    | Shape::List(_)
+                    | Shape::Map(_)
+                    | Shape::Any
+                    | Shape::Custom(Custom::Base64)
+            );
             if nilable {
                 *out = Value::Nil;
             }
@@ -91,7 +105,10 @@ impl Decoder {
             format!(" `{}`", node.value)
         };
         let name = schema::go_name(ty);
-        self.faults.push(format!("line {}: cannot unmarshal {}{value} into {name}", node.line, node.tag));
+        self.faults.push(format!(
+            "line {}: cannot unmarshal {}{value} into {name}",
+            node.line, node.tag
+        ));
         false
     }
 
@@ -107,7 +124,9 @@ impl Decoder {
             (Shape::Any | Shape::Bool, Scalar::Bool(value)) => Value::Bool(value),
             (Shape::Any, Scalar::Int(value)) => Value::Int(value),
             (Shape::Any, Scalar::Float(value)) => Value::Float(value),
-            (Shape::Int(least, most), Scalar::Int(value)) if (least..=most).contains(&value) => Value::Int(value),
+            (Shape::Int(least, most), Scalar::Int(value)) if (least..=most).contains(&value) => {
+                Value::Int(value)
+            }
             (Shape::Int(least, most), Scalar::Float(value)) => match whole(value) {
                 Some(value) if (least..=most).contains(&value) => Value::Int(value),
                 _ => return self.misfit(node, ty),
@@ -123,7 +142,14 @@ impl Decoder {
         true
     }
 
-    fn sequence(&mut self, node: &Node, items: &[Node], shape: Shape, ty: &'static str, out: &mut Value) -> Result<bool, String> {
+    fn sequence(
+        &mut self,
+        node: &Node,
+        items: &[Node],
+        shape: Shape,
+        ty: &'static str,
+        out: &mut Value,
+    ) -> Result<bool, String> {
         let inner = match shape {
             Shape::List(inner) => inner,
             Shape::Any => "any",
@@ -143,7 +169,13 @@ impl Decoder {
         Ok(true)
     }
 
-    fn mapping(&mut self, node: &Node, shape: Shape, ty: &'static str, out: &mut Value) -> Result<bool, String> {
+    fn mapping(
+        &mut self,
+        node: &Node,
+        shape: Shape,
+        ty: &'static str,
+        out: &mut Value,
+    ) -> Result<bool, String> {
         if self.repeats(node) {
             return Ok(false);
         }
@@ -183,7 +215,12 @@ impl Decoder {
 
     fn repeats(&mut self, node: &Node) -> bool {
         let before = self.faults.len();
-        let keys: Vec<&Node> = node.entries().unwrap_or_default().iter().map(|(key, _)| key).collect();
+        let keys: Vec<&Node> = node
+            .entries()
+            .unwrap_or_default()
+            .iter()
+            .map(|(key, _)| key)
+            .collect();
         for (at, first) in keys.iter().enumerate() {
             for second in &keys[at + 1..] {
                 if first.value == second.value {
@@ -199,7 +236,13 @@ impl Decoder {
         self.faults.len() > before
     }
 
-    fn custom(&mut self, node: &Node, kind: Custom, ty: &'static str, out: &mut Value) -> Result<bool, String> {
+    fn custom(
+        &mut self,
+        node: &Node,
+        kind: Custom,
+        ty: &'static str,
+        out: &mut Value,
+    ) -> Result<bool, String> {
         let scalar = matches!(node.kind, Kind::Scalar(_));
         match kind {
             Custom::CertificateAndKey | Custom::Certificate | Custom::Key => {
@@ -226,17 +269,36 @@ impl Decoder {
                 }
                 *out = custom::pem(kind, texts)?;
             }
-            Custom::FileMode => return Ok(self.integer_scalar(node, Shape::Int(0, u32::MAX.into()), ty, out)),
+            Custom::FileMode => {
+                return Ok(self.integer_scalar(node, Shape::Int(0, u32::MAX.into()), ty, out));
+            }
             Custom::Duration => match duration(&node.value) {
-                Some(span) if scalar && yaml::resolve(&node.value).1 == Scalar::Str => *out = Value::Int(span),
+                Some(span) if scalar && yaml::resolve(&node.value).1 == Scalar::Str => {
+                    *out = Value::Int(span)
+                }
                 _ => return Ok(self.misfit(node, ty)),
             },
-            Custom::PortRange if scalar && !node.indicated_string() && let Scalar::Int(port) = yaml::resolve(&node.value).1 => {
-                *out = Value::Str(u16::try_from(port).map_err(|_| format!("invalid port range: {}", quote(&node.value)))?.to_string());
+            Custom::PortRange
+                if scalar
+                    && !node.indicated_string()
+                    && let Scalar::Int(port) = yaml::resolve(&node.value).1 =>
+            {
+                *out = Value::Str(
+                    u16::try_from(port)
+                        .map_err(|_| format!("invalid port range: {}", quote(&node.value)))?
+                        .to_string(),
+                );
             }
             // The ones that unmarshal themselves ask for a string, the others are handed the text.
             _ if !scalar => {
-                let itself = matches!(kind, Custom::Url | Custom::Base64 | Custom::DiskSize | Custom::SizeMatcher | Custom::PortRange);
+                let itself = matches!(
+                    kind,
+                    Custom::Url
+                        | Custom::Base64
+                        | Custom::DiskSize
+                        | Custom::SizeMatcher
+                        | Custom::PortRange
+                );
                 return Ok(self.misfit(node, if itself { "string" } else { ty }));
             }
             _ => *out = custom::read(kind, ty, &node.value)?,
@@ -244,8 +306,18 @@ impl Decoder {
         Ok(true)
     }
 
-    fn integer_scalar(&mut self, node: &Node, shape: Shape, ty: &'static str, out: &mut Value) -> bool {
-        if matches!(node.kind, Kind::Scalar(_)) { self.scalar(node, shape, ty, out) } else { self.misfit(node, ty) }
+    fn integer_scalar(
+        &mut self,
+        node: &Node,
+        shape: Shape,
+        ty: &'static str,
+        out: &mut Value,
+    ) -> bool {
+        if matches!(node.kind, Kind::Scalar(_)) {
+            self.scalar(node, shape, ty, out)
+        } else {
+            self.misfit(node, ty)
+        }
     }
 }
 

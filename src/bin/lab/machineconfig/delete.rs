@@ -27,6 +27,11 @@ impl Selector {
         }
     }
 
+    /// Whether it is for a document with a name.
+    pub(crate) fn has_name(&self) -> bool {
+        !self.name.is_empty()
+    }
+
     /// Deletes from a document; `true` when the whole document is to go.
     pub(crate) fn apply(&self, value: &mut Value, ty: &'static str) -> Result<bool, String> {
         if self.path.is_empty() {
@@ -36,9 +41,17 @@ impl Selector {
         self.remove(value, ty, &path).map_err(|fault| {
             let what = format!("failed to delete path '{}': {fault}", self.path.join("."));
             if self.name.is_empty() {
-                format!("patch delete: path '{}' in document '{}/{}': {what}", self.path.join("."), self.version, self.kind)
+                format!(
+                    "patch delete: path '{}' in document '{}/{}': {what}",
+                    self.path.join("."),
+                    self.version,
+                    self.kind
+                )
             } else {
-                format!("named patch delete: document {}/{}: {what}", self.version, self.kind)
+                format!(
+                    "named patch delete: document {}/{}: {what}",
+                    self.version, self.kind
+                )
             }
         })?;
         Ok(false)
@@ -79,9 +92,14 @@ impl Selector {
                     return Err("searching for complex paths in slices is not supported".to_owned());
                 }
                 if !first.starts_with('[') {
-                    return Err("searching for non-integer keys in slices is not supported".to_owned());
+                    return Err(
+                        "searching for non-integer keys in slices is not supported".to_owned()
+                    );
                 }
-                let at = items.iter().position(|item| self.selects(item, inner)).ok_or_else(missing)?;
+                let at = items
+                    .iter()
+                    .position(|item| self.selects(item, inner))
+                    .ok_or_else(missing)?;
                 items.remove(at);
                 Ok(())
             }
@@ -90,15 +108,19 @@ impl Selector {
     }
 
     fn selects(&self, item: &Value, ty: &'static str) -> bool {
-        let (Shape::Struct(named), Value::Struct(values)) = (schema::shape(ty.trim_start_matches('*')), item) else {
+        let (Shape::Struct(named), Value::Struct(values)) =
+            (schema::shape(ty.trim_start_matches('*')), item)
+        else {
             return false;
         };
-        named.position(&self.key).is_some_and(|at| values[at] == Value::Str(self.value.clone()))
+        named
+            .position(&self.key)
+            .is_some_and(|at| values[at] == Value::Str(self.value.clone()))
     }
 }
 
 /// Takes every deletion out of a document of a patch. The flag says that nothing is left of it.
-pub(crate) fn take(root: &mut Node, _index: usize) -> Result<(Vec<Selector>, bool), String> {
+pub(crate) fn take(root: &mut Node) -> Result<(Vec<Selector>, bool), String> {
     let mut finder = Finder {
         version: value_of(root, "apiVersion").to_owned(),
         kind: value_of(root, "kind").to_owned(),
@@ -109,7 +131,9 @@ pub(crate) fn take(root: &mut Node, _index: usize) -> Result<(Vec<Selector>, boo
     let left = match root.entries() {
         Some(entries) => entries.iter().any(|(key, value)| {
             let scalar = |node: &Node| matches!(node.kind, Kind::Scalar(_));
-            !scalar(key) || !scalar(value) || !matches!(key.value.as_str(), "version" | "kind" | "name")
+            !scalar(key)
+                || !scalar(value)
+                || !matches!(key.value.as_str(), "version" | "kind" | "name")
         }),
         None => true,
     };
@@ -125,7 +149,12 @@ struct Finder {
 
 impl Finder {
     /// Visits a node; `true` when it is to be taken out of its parent.
-    fn visit(&mut self, node: &mut Node, path: &mut Vec<String>, in_list: bool) -> Result<bool, String> {
+    fn visit(
+        &mut self,
+        node: &mut Node,
+        path: &mut Vec<String>,
+        in_list: bool,
+    ) -> Result<bool, String> {
         match &mut node.kind {
             Kind::Mapping(entries, _) => {
                 let mut at = 0;
@@ -171,16 +200,27 @@ impl Finder {
     }
 
     /// In a list, the first key beside `$patch` says which item is meant.
-    fn subject(&self, entries: &[(Node, Node)], path: &[String], in_list: bool) -> Result<(String, String), String> {
+    fn subject(
+        &self,
+        entries: &[(Node, Node)],
+        path: &[String],
+        in_list: bool,
+    ) -> Result<(String, String), String> {
         if !in_list {
             if path.iter().any(|part| part.starts_with('[')) {
-                return Err(format!("cannot delete an inner key in '{}'", path.join(".")));
+                return Err(format!(
+                    "cannot delete an inner key in '{}'",
+                    path.join(".")
+                ));
             }
             return Ok((String::new(), String::new()));
         }
         match entries.iter().find(|entry| !is_delete(entry)) {
             Some((key, value)) => Ok((key.value.clone(), value.value.clone())),
-            None => Err(format!("no key:val found in sequence node for path {}", path.join("."))),
+            None => Err(format!(
+                "no key:val found in sequence node for path {}",
+                path.join(".")
+            )),
         }
     }
 
@@ -188,17 +228,26 @@ impl Finder {
         if path.is_empty() {
             for (word, text) in [("apiVersion", &self.version), ("kind", &self.kind)] {
                 if text.is_empty() {
-                    return Err(format!("missing {word} in document for which $patch: delete is used"));
+                    return Err(format!(
+                        "missing {word} in document for which $patch: delete is used"
+                    ));
                 }
             }
         }
         if self.version.is_empty() != self.kind.is_empty() {
-            return Err(format!("kind and apiVersion must be both set for path {}", path.join(".")));
+            return Err(format!(
+                "kind and apiVersion must be both set for path {}",
+                path.join(".")
+            ));
         }
         self.found.push(Selector {
             path: path.to_vec(),
             version: self.version.clone(),
-            kind: if self.kind.is_empty() { OLD.to_owned() } else { self.kind.clone() },
+            kind: if self.kind.is_empty() {
+                OLD.to_owned()
+            } else {
+                self.kind.clone()
+            },
             name: self.name.clone(),
             key,
             value,

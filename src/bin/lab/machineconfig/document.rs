@@ -55,7 +55,9 @@ impl Document {
 
     /// Its name, if documents of its kind have one.
     pub(crate) fn name(&self) -> Option<&str> {
-        schema::document(self.kind()).filter(|document| document.named).map(|_| self.view("name"))
+        schema::document(self.kind())
+            .filter(|document| document.named)
+            .map(|_| self.view("name"))
     }
 
     fn is_old(&self) -> bool {
@@ -84,9 +86,9 @@ impl Container {
         let (nodes, fault) = yaml::documents(text);
         let mut documents = Vec::new();
         let mut known = Vec::new();
-        for (index, mut node) in nodes.into_iter().enumerate() {
+        for mut node in nodes {
             if with_deletes {
-                let (selectors, is_empty) = delete::take(&mut node, index)?;
+                let (selectors, is_empty) = delete::take(&mut node)?;
                 documents.extend(selectors.into_iter().map(Document::Delete));
                 if is_empty {
                     continue;
@@ -97,7 +99,11 @@ impl Container {
             }
             let kind = value_of(&node, "kind");
             let kind = if kind.is_empty() { OLD } else { kind };
-            let id = format!("{}/{kind}/{}", value_of(&node, "apiVersion"), value_of(&node, "name"));
+            let id = format!(
+                "{}/{kind}/{}",
+                value_of(&node, "apiVersion"),
+                value_of(&node, "name")
+            );
             if known.contains(&id) {
                 return Err(format!("duplicate document {id} is not allowed"));
             }
@@ -115,7 +121,8 @@ impl Container {
 
     /// Puts documents together, unless two say they are the same.
     fn new(documents: Vec<Document>) -> Result<Self, String> {
-        let (old, others): (Vec<Document>, Vec<Document>) = documents.into_iter().partition(Document::is_old);
+        let (old, others): (Vec<Document>, Vec<Document>) =
+            documents.into_iter().partition(Document::is_old);
         if old.len() > 1 {
             return Err("duplicate v1alpha1.Config".to_owned());
         }
@@ -133,7 +140,10 @@ impl Container {
             if let Some((_, other)) = conflicting.iter().find(|(forbidden, _)| *forbidden == id) {
                 return Err(format!("conflicting documents: {other} and {id}"));
             }
-            for kind in schema::document(kind).map(|known| known.conflicts.as_slice()).unwrap_or_default() {
+            for kind in schema::document(kind)
+                .map(|known| known.conflicts.as_slice())
+                .unwrap_or_default()
+            {
                 let other = format!("{kind}/{}", document.name().unwrap_or_default());
                 if seen.contains(&other) {
                     return Err(format!("conflicting documents: {other} and {id}"));
@@ -166,16 +176,26 @@ impl Container {
         let mut added = Vec::new();
         // What a patch deletes from the old document goes before what it says about it.
         let first = |document: &&Document| matches!(document, Document::Delete(selector) if selector.kind == OLD);
-        let order = patch.documents.iter().filter(first).chain(patch.documents.iter().filter(|document| !first(document)));
+        let order = patch
+            .documents
+            .iter()
+            .filter(first)
+            .chain(patch.documents.iter().filter(|document| !first(document)));
         for right in order {
             let id = right.id();
-            let found = index.iter().position(|known| *known == id).filter(|at| left[*at].is_some());
+            let found = index
+                .iter()
+                .position(|known| *known == id)
+                .filter(|at| left[*at].is_some());
             let Some(at) = found else {
                 added.push(right.clone());
                 continue;
             };
             match (&mut left[at], right) {
-                (Some(Document::Config { ty, value, .. }), Document::Config { value: other, .. }) => {
+                (
+                    Some(Document::Config { ty, value, .. }),
+                    Document::Config { value: other, .. },
+                ) => {
                     merge::merge(value, other, ty, false)?;
                 }
                 (Some(Document::Config { ty, value, .. }), Document::Delete(selector)) => {
@@ -190,20 +210,34 @@ impl Container {
     }
 
     /// Writes every document.
-    pub(crate) fn write(&self) -> String {
-        let text = |document: &Document| match document {
-            Document::Config { ty, value, .. } => emitter::write(&encode::encode(value, ty)),
-            // The library writes what is left of a deletion that found no document.
-            Document::Delete(_) => "{}\n".to_owned(),
+    ///
+    /// A deletion that found no document is still among them: the library writes an empty one, or breaks down if the
+    /// deletion has a name. The lab's text then is the first line of that breakdown.
+    pub(crate) fn write(&self) -> Result<String, String> {
+        let text = |document: &Document| {
+            match document {
+            Document::Config { ty, value, .. } => Ok(emitter::write(&encode::encode(value, ty))),
+            Document::Delete(selector) if selector.has_name() => {
+                Err("panic: reflect.Value.Interface: cannot return value obtained from unexported field or method".to_owned())
+            }
+            Document::Delete(_) => Ok("{}\n".to_owned()),
+        }
         };
-        self.documents.iter().map(text).collect::<Vec<_>>().join("---\n")
+        Ok(self
+            .documents
+            .iter()
+            .map(text)
+            .collect::<Result<Vec<_>, _>>()?
+            .join("---\n"))
     }
 }
 
 /// The text behind a key of a mapping; empty when it is absent.
 pub(crate) fn value_of<'a>(node: &'a Node, key: &str) -> &'a str {
     let entries = node.entries().unwrap_or_default();
-    let found = entries.iter().find(|(name, _)| matches!(name.kind, Kind::Scalar(_)) && name.value == key);
+    let found = entries
+        .iter()
+        .find(|(name, _)| matches!(name.kind, Kind::Scalar(_)) && name.value == key);
     found.map_or("", |(_, value)| value.value.as_str())
 }
 
@@ -216,7 +250,12 @@ fn decode_document(node: &Node) -> Result<Document, String> {
             _ => {}
         }
         // Values are looked at as well as keys; so does the library.
-        if [key, value].iter().any(|node| matches!(node.value.as_str(), "machine" | "cluster" | "debug" | "persist")) {
+        if [key, value].iter().any(|node| {
+            matches!(
+                node.value.as_str(),
+                "machine" | "cluster" | "debug" | "persist"
+            )
+        }) {
             OLD.clone_into(&mut version);
         }
     }
@@ -227,9 +266,14 @@ fn decode_document(node: &Node) -> Result<Document, String> {
         _ => None,
     };
     let Some(known) = known else {
-        return Err(format!("{} {}: not registered", quote(&kind), quote(&version)));
+        return Err(format!(
+            "{} {}: not registered",
+            quote(&kind),
+            quote(&version)
+        ));
     };
-    let value = decode::decode(node, &known.ty).map_err(|fault| format!("error decoding {kind} to *{}: {fault}", known.ty))?;
+    let value = decode::decode(node, &known.ty)
+        .map_err(|fault| format!("error decoding {kind} to *{}: {fault}", known.ty))?;
     unknown::check(node, &known.ty)?;
     if kind.is_empty() {
         OLD.clone_into(&mut kind);

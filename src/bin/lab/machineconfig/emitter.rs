@@ -150,7 +150,11 @@ impl Writer {
             style = ScalarStyle::DoubleQuoted;
         }
         if style == ScalarStyle::Plain {
-            let allowed = if self.flow > 0 { facts.flow_plain } else { facts.block_plain };
+            let allowed = if self.flow > 0 {
+                facts.flow_plain
+            } else {
+                facts.block_plain
+            };
             if !allowed || (text.is_empty() && (self.flow > 0 || key)) {
                 style = ScalarStyle::SingleQuoted;
             }
@@ -158,7 +162,9 @@ impl Writer {
         if style == ScalarStyle::SingleQuoted && !facts.single {
             style = ScalarStyle::DoubleQuoted;
         }
-        if matches!(style, ScalarStyle::Literal | ScalarStyle::Folded) && (!facts.block || self.flow > 0 || key) {
+        if matches!(style, ScalarStyle::Literal | ScalarStyle::Folded)
+            && (!facts.block || self.flow > 0 || key)
+        {
             style = ScalarStyle::DoubleQuoted;
         }
         match style {
@@ -226,7 +232,13 @@ impl Writer {
         self.whitespace = true;
     }
 
-    fn indicator(&mut self, text: &str, need_whitespace: bool, is_whitespace: bool, is_indention: bool) {
+    fn indicator(
+        &mut self,
+        text: &str,
+        need_whitespace: bool,
+        is_whitespace: bool,
+        is_indention: bool,
+    ) {
         if need_whitespace && !self.whitespace {
             self.put(" ");
         }
@@ -279,7 +291,10 @@ impl Facts {
             let followed = letters.get(at + 1).is_none_or(|next| is_blank(*next));
             let preceded = previous.is_none_or(|before| is_blank(before) || is_break(before));
             match letter {
-                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"' | '%' | '@' | '`' if at == 0 => {
+                '#' | ',' | '[' | ']' | '{' | '}' | '&' | '*' | '!' | '|' | '>' | '\'' | '"'
+                | '%' | '@' | '`'
+                    if at == 0 =>
+                {
                     (block_indicators, flow_indicators) = (true, true);
                 }
                 '?' | ':' if at == 0 => {
@@ -308,7 +323,9 @@ impl Facts {
             }
             previous = Some(letter);
         }
-        let edge = |letter: Option<&char>| letter.is_some_and(|letter| *letter == ' ' || is_break(*letter));
+        let edge = |letter: Option<&char>| {
+            letter.is_some_and(|letter| *letter == ' ' || is_break(*letter))
+        };
         let edges = edge(letters.first()) || edge(letters.last());
         let quotable = !(break_space || space_break || tabs || special);
         Self {
@@ -330,7 +347,8 @@ fn is_break(letter: char) -> bool {
 }
 
 fn is_printable(letter: char) -> bool {
-    matches!(letter, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}') && letter != '\u{feff}'
+    matches!(letter, '\n' | ' '..='~' | '\u{a0}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}')
+        && letter != '\u{feff}'
 }
 
 fn escape(text: &str) -> String {
@@ -373,7 +391,21 @@ fn escape(text: &str) -> String {
 fn is_old_bool(text: &str) -> bool {
     matches!(
         text,
-        "y" | "Y" | "yes" | "Yes" | "YES" | "on" | "On" | "ON" | "n" | "N" | "no" | "No" | "NO" | "off" | "Off" | "OFF"
+        "y" | "Y"
+            | "yes"
+            | "Yes"
+            | "YES"
+            | "on"
+            | "On"
+            | "ON"
+            | "n"
+            | "N"
+            | "no"
+            | "No"
+            | "NO"
+            | "off"
+            | "Off"
+            | "OFF"
     )
 }
 
@@ -382,7 +414,10 @@ fn is_base60(text: &str) -> bool {
     let body = text.strip_prefix(['+', '-']).unwrap_or(text);
     let mut parts = body.split(':');
     let first = parts.next().unwrap_or_default();
-    let digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit() || byte == b'_');
+    let digits = |part: &str| {
+        part.bytes()
+            .all(|byte| byte.is_ascii_digit() || byte == b'_')
+    };
     if !first.starts_with(|letter: char| letter.is_ascii_digit()) || !digits(first) {
         return false;
     }
@@ -402,14 +437,29 @@ mod tests {
     use super::*;
 
     fn map(entries: &[(&str, Out)]) -> Out {
-        Out::Map(entries.iter().map(|(key, value)| (Out::text(key), value.clone())).collect(), false)
+        Out::Map(
+            entries
+                .iter()
+                .map(|(key, value)| (Out::text(key), value.clone()))
+                .collect(),
+            false,
+        )
     }
 
     #[test]
     fn nested_lists_and_maps_indent_as_in_go() {
-        let inner = map(&[("name", Out::text("a")), ("deep", map(&[("x", Out::plain("1"))]))]);
-        let out = map(&[("list", Out::List(vec![inner], false)), ("none", Out::List(vec![], false))]);
-        assert_eq!(write(&out), "list:\n    - name: a\n      deep:\n        x: 1\nnone: []\n");
+        let inner = map(&[
+            ("name", Out::text("a")),
+            ("deep", map(&[("x", Out::plain("1"))])),
+        ]);
+        let out = map(&[
+            ("list", Out::List(vec![inner], false)),
+            ("none", Out::List(vec![], false)),
+        ]);
+        assert_eq!(
+            write(&out),
+            "list:\n    - name: a\n      deep:\n        x: 1\nnone: []\n"
+        );
     }
 
     #[test]
@@ -426,7 +476,10 @@ mod tests {
             ("tab\there", "\"tab\\there\""),
             ("a\nb", "|-\n    a\n    b"),
         ] {
-            assert_eq!(write(&map(&[("k", Out::text(text))])), format!("k: {written}\n"));
+            assert_eq!(
+                write(&map(&[("k", Out::text(text))])),
+                format!("k: {written}\n")
+            );
         }
     }
 }

@@ -47,7 +47,7 @@ pub(crate) fn gen_config(input: &Generated, output: &str) -> Result<String, Stri
         "worker" => machine(input, &secrets, false) + &worker(input, &secrets),
         _ => return Err(format!("invalid output type: {}", quote(output))),
     };
-    Ok(Container::load(&text)?.write())
+    Container::load(&text)?.write()
 }
 
 /// Complains about a bundle that lacks something.
@@ -84,14 +84,30 @@ impl Secrets {
             ("cluster", &["id", "secret"][..]),
             ("secrets", &["bootstraptoken"]),
             ("trustdinfo", &["token"]),
-            ("certs", &["etcd.crt", "k8s.crt", "k8saggregator.crt", "os.crt", "k8sserviceaccount.key"]),
+            (
+                "certs",
+                &[
+                    "etcd.crt",
+                    "k8s.crt",
+                    "k8saggregator.crt",
+                    "os.crt",
+                    "k8sserviceaccount.key",
+                ],
+            ),
         ] {
             if !has_section(&format!("{section}.")) {
                 faults.push(format!("{section} is required"));
                 continue;
             }
-            for key in keys.iter().filter(|key| self.get(&format!("{section}.{key}")).is_empty()) {
-                let key = if section == "certs" { key.split('.').next().unwrap_or(key) } else { key };
+            for key in keys
+                .iter()
+                .filter(|key| self.get(&format!("{section}.{key}")).is_empty())
+            {
+                let key = if section == "certs" {
+                    key.split('.').next().unwrap_or(key)
+                } else {
+                    key
+                };
                 faults.push(format!("{section}.{key} is required"));
             }
             let neither = ["secretboxencryptionsecret", "aescbcencryptionsecret"]
@@ -120,7 +136,11 @@ fn collect(node: &Node, path: &str, values: &mut BTreeMap<String, String>) {
         return;
     };
     for (key, value) in entries {
-        let path = if path.is_empty() { key.value.clone() } else { format!("{path}.{}", key.value) };
+        let path = if path.is_empty() {
+            key.value.clone()
+        } else {
+            format!("{path}.{}", key.value)
+        };
         collect(value, &path, values);
     }
 }
@@ -131,9 +151,17 @@ fn list(items: &[String]) -> String {
 
 fn machine(input: &Generated, secrets: &Secrets, is_control_plane: bool) -> String {
     let (crt, key) = secrets.pair("os");
-    let kind = if is_control_plane { "controlplane" } else { "worker" };
+    let kind = if is_control_plane {
+        "controlplane"
+    } else {
+        "worker"
+    };
     let key = if is_control_plane { key } else { String::new() };
-    let image = if input.image.is_empty() { String::new() } else { format!(", image: {}", quote(&input.image)) };
+    let image = if input.image.is_empty() {
+        String::new()
+    } else {
+        format!(", image: {}", quote(&input.image))
+    };
     let kubelet = if input.kubernetes.is_empty() {
         String::new()
     } else {
@@ -177,8 +205,12 @@ fn worker(input: &Generated, secrets: &Secrets) -> String {
 }
 
 fn control_plane(input: &Generated, secrets: &Secrets) -> String {
-    let host = Url::parse(&input.endpoint).map(|url| url.hostname().to_owned()).unwrap_or_default();
-    let names: Vec<String> = std::iter::once(host).chain(input.names.iter().cloned()).collect();
+    let host = Url::parse(&input.endpoint)
+        .map(|url| url.hostname().to_owned())
+        .unwrap_or_default();
+    let names: Vec<String> = std::iter::once(host)
+        .chain(input.names.iter().cloned())
+        .collect();
     let component = |key: &str, name: &str| match input.kubernetes.as_str() {
         "" => format!("  {key}: {{}}\n"),
         version => format!("  {key}: {{image: registry.k8s.io/{name}:v{version}}}\n"),
@@ -190,7 +222,10 @@ fn control_plane(input: &Generated, secrets: &Secrets) -> String {
         version => format!("    image: registry.k8s.io/kube-apiserver:v{version}\n"),
     };
     let mut encryption = String::new();
-    for (key, field) in [("secretboxencryptionsecret", "secretboxEncryptionSecret"), ("aescbcencryptionsecret", "aescbcEncryptionSecret")] {
+    for (key, field) in [
+        ("secretboxencryptionsecret", "secretboxEncryptionSecret"),
+        ("aescbcencryptionsecret", "aescbcEncryptionSecret"),
+    ] {
         let secret = secrets.get(&format!("secrets.{key}"));
         if !secret.is_empty() {
             encryption = format!("  {field}: {}\n", quote(secret));
@@ -201,8 +236,14 @@ fn control_plane(input: &Generated, secrets: &Secrets) -> String {
         cluster(input, secrets, &secrets.pair("k8s").1),
         encryption,
         format!("  aggregatorCA: {{crt: {aggregator_crt}, key: \"{aggregator_key}\"}}\n"),
-        format!("  serviceAccount: {{key: {}}}\n", secrets.get("certs.k8sserviceaccount.key")),
-        format!("  apiServer:\n{image}    certSANs: {}\n{API_SERVER}", list(&names)),
+        format!(
+            "  serviceAccount: {{key: {}}}\n",
+            secrets.get("certs.k8sserviceaccount.key")
+        ),
+        format!(
+            "  apiServer:\n{image}    certSANs: {}\n{API_SERVER}",
+            list(&names)
+        ),
         component("controllerManager", "kube-controller-manager"),
         component("proxy", "kube-proxy"),
         component("scheduler", "kube-scheduler"),

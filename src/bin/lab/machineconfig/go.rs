@@ -75,7 +75,10 @@ pub(crate) fn base64(text: &str) -> Result<Vec<u8>, String> {
         while quantum < 4 {
             let Some(&byte) = bytes.get(at) else {
                 if quantum == 0 {
-                    return STANDARD.decode(&kept).or_else(|_| relaxed(&kept)).or_else(|()| fault(at));
+                    return STANDARD
+                        .decode(&kept)
+                        .or_else(|_| relaxed(&kept))
+                        .or_else(|()| fault(at));
                 }
                 return fault(at - quantum);
             };
@@ -88,19 +91,28 @@ pub(crate) fn base64(text: &str) -> Result<Vec<u8>, String> {
                 return fault(at - 1);
             } else {
                 if quantum == 2 {
-                    at += bytes[at..].iter().take_while(|byte| newline(**byte)).count();
+                    at += bytes[at..]
+                        .iter()
+                        .take_while(|byte| newline(**byte))
+                        .count();
                     match bytes.get(at) {
                         None => return fault(bytes.len()),
                         Some(b'=') => at += 1,
                         Some(_) => return fault(at - 1),
                     }
                 }
-                at += bytes[at..].iter().take_while(|byte| newline(**byte)).count();
+                at += bytes[at..]
+                    .iter()
+                    .take_while(|byte| newline(**byte))
+                    .count();
                 if at < bytes.len() {
                     return fault(at);
                 }
                 kept.extend(std::iter::repeat_n(b'=', 4 - quantum));
-                return STANDARD.decode(&kept).or_else(|_| relaxed(&kept)).or_else(|()| fault(at));
+                return STANDARD
+                    .decode(&kept)
+                    .or_else(|_| relaxed(&kept))
+                    .or_else(|()| fault(at));
             }
         }
     }
@@ -110,7 +122,9 @@ pub(crate) fn base64(text: &str) -> Result<Vec<u8>, String> {
 fn relaxed(kept: &[u8]) -> Result<Vec<u8>, ()> {
     use base64::engine::{GeneralPurpose, GeneralPurposeConfig};
     let config = GeneralPurposeConfig::new().with_decode_allow_trailing_bits(true);
-    GeneralPurpose::new(&base64::alphabet::STANDARD, config).decode(kept).map_err(|_| ())
+    GeneralPurpose::new(&base64::alphabet::STANDARD, config)
+        .decode(kept)
+        .map_err(|_| ())
 }
 
 /// Encodes standard base64.
@@ -134,12 +148,16 @@ pub(crate) fn duration(text: &str) -> Option<i128> {
     }
     while !rest.is_empty() {
         let digits = rest.find(|letter: char| !letter.is_ascii_digit() && letter != '.')?;
-        let (whole, fraction) = rest[..digits].split_once('.').unwrap_or((&rest[..digits], ""));
+        let (whole, fraction) = rest[..digits]
+            .split_once('.')
+            .unwrap_or((&rest[..digits], ""));
         if whole.is_empty() && fraction.is_empty() || fraction.contains('.') {
             return None;
         }
         rest = &rest[digits..];
-        let letters = rest.find(|letter: char| letter.is_ascii_digit() || letter == '.').unwrap_or(rest.len());
+        let letters = rest
+            .find(|letter: char| letter.is_ascii_digit() || letter == '.')
+            .unwrap_or(rest.len());
         let unit: i128 = match &rest[..letters] {
             "ns" => 1,
             "us" | "µs" | "μs" => 1_000,
@@ -192,16 +210,29 @@ fn decimal(number: u128, scale: u128) -> String {
         return whole.to_string();
     }
     let width = scale.ilog10() as usize;
-    format!("{whole}.{}", format!("{part:0width$}").trim_end_matches('0'))
+    format!(
+        "{whole}.{}",
+        format!("{part:0width$}").trim_end_matches('0')
+    )
 }
 
 /// Reads a size in bytes (`100GB`, `2.5 GiB`, `4096`), as `humanize` does.
-#[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "Go converts the same way")]
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "Go converts the same way"
+)]
 pub(crate) fn bytes(text: &str) -> Result<u64, String> {
-    let digits = text.find(|letter: char| !letter.is_ascii_digit() && letter != '.' && letter != ',').unwrap_or(text.len());
+    let digits = text
+        .find(|letter: char| !letter.is_ascii_digit() && letter != '.' && letter != ',')
+        .unwrap_or(text.len());
     let number = text[..digits].replace(',', "");
     let Ok(value) = number.parse::<f64>() else {
-        return Err(format!("strconv.ParseFloat: parsing {}: invalid syntax", quote(&number)));
+        return Err(format!(
+            "strconv.ParseFloat: parsing {}: invalid syntax",
+            quote(&number)
+        ));
     };
     let extra = text[digits..].trim().to_lowercase();
     let power = |letter: char| "kmgtpe".find(letter).map(|at| at as u32 + 1);
@@ -227,8 +258,14 @@ pub(crate) fn bytes_text(size: u64) -> String {
     let exponent = (size as f64).log(1000.0).floor();
     let suffix = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let value = (size as f64 / 1000_f64.powf(exponent) * 10.0 + 0.5).floor() / 10.0;
-    let unit = (0..suffix.len()).find(|at| *at as f64 >= exponent).map_or("EB", |at| suffix[at]);
-    if value < 10.0 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+    let unit = (0..suffix.len())
+        .find(|at| *at as f64 >= exponent)
+        .map_or("EB", |at| suffix[at]);
+    if value < 10.0 {
+        format!("{value:.1} {unit}")
+    } else {
+        format!("{value:.0} {unit}")
+    }
 }
 
 #[cfg(test)]
@@ -237,8 +274,19 @@ mod tests {
 
     #[test]
     fn base64_faults_are_counted_as_in_go() {
-        for (text, fault) in [("op://a", 2), ("abc", 0), ("YQ=", 3), ("YQ==x", 4), ("!", 0), ("YWJj!", 4)] {
-            assert_eq!(base64(text), Err(format!("illegal base64 data at input byte {fault}")), "{text}");
+        for (text, fault) in [
+            ("op://a", 2),
+            ("abc", 0),
+            ("YQ=", 3),
+            ("YQ==x", 4),
+            ("!", 0),
+            ("YWJj!", 4),
+        ] {
+            assert_eq!(
+                base64(text),
+                Err(format!("illegal base64 data at input byte {fault}")),
+                "{text}"
+            );
         }
         assert_eq!(base64("YWJj\n"), Ok(b"abc".to_vec()));
         assert_eq!(base64(""), Ok(vec![]));
@@ -246,7 +294,13 @@ mod tests {
 
     #[test]
     fn time_spans_and_sizes_read_and_write_as_in_go() {
-        for (text, written) in [("5m", "5m0s"), ("90s", "1m30s"), ("1.5s", "1.5s"), ("300ms", "300ms"), ("1h", "1h0m0s")] {
+        for (text, written) in [
+            ("5m", "5m0s"),
+            ("90s", "1m30s"),
+            ("1.5s", "1.5s"),
+            ("300ms", "300ms"),
+            ("1h", "1h0m0s"),
+        ] {
             assert_eq!(duration_text(duration(text).unwrap()), written);
         }
         assert_eq!(bytes("100GB"), Ok(100_000_000_000));

@@ -7,7 +7,12 @@ use super::url::Url;
 use super::value::Value;
 
 /// Merges the right into the left.
-pub(crate) fn merge(left: &mut Value, right: &Value, ty: &'static str, replace: bool) -> Result<(), String> {
+pub(crate) fn merge(
+    left: &mut Value,
+    right: &Value,
+    ty: &'static str,
+    replace: bool,
+) -> Result<(), String> {
     match ty {
         "v1alpha1.NetworkDeviceList" => return devices(left, right),
         "v1alpha1.VlanList" => return keyed(left, right, ty, "vlanId"),
@@ -41,8 +46,9 @@ pub(crate) fn merge(left: &mut Value, right: &Value, ty: &'static str, replace: 
                 return Ok(());
             };
             for ((field, left), right) in named.fields().iter().zip(lefts).zip(rights) {
-                merge(left, right, &field.ty, field.replace)
-                    .map_err(|fault| format!("merge field {}.{}: {fault}", go_name(ty), field.go))?;
+                merge(left, right, &field.ty, field.replace).map_err(|fault| {
+                    format!("merge field {}.{}: {fault}", go_name(ty), field.go)
+                })?;
             }
             Ok(())
         }
@@ -64,12 +70,20 @@ pub(crate) fn merge(left: &mut Value, right: &Value, ty: &'static str, replace: 
 fn list(left: &mut Value, right: &Value, replace: bool) {
     match (&mut *left, right) {
         (_, Value::Nil) => {}
-        (Value::List(lefts), Value::List(rights)) if !replace => lefts.extend(rights.iter().cloned()),
+        (Value::List(lefts), Value::List(rights)) if !replace => {
+            lefts.extend(rights.iter().cloned())
+        }
         _ => right.clone_into(left),
     }
 }
 
-fn map(left: &mut Value, right: &Value, inner: &'static str, name: &str, replace: bool) -> Result<(), String> {
+fn map(
+    left: &mut Value,
+    right: &Value,
+    inner: &'static str,
+    name: &str,
+    replace: bool,
+) -> Result<(), String> {
     let Value::Map(rights) = right else {
         return Ok(());
     };
@@ -83,7 +97,15 @@ fn map(left: &mut Value, right: &Value, inner: &'static str, name: &str, replace
     for (key, right) in rights {
         match lefts.get_mut(key) {
             Some(left) if *left != Value::Nil => {
-                merge(left, right, inner, false).map_err(|fault| format!("merge map key {name}[{key}]: {fault}"))?;
+                if inner == "any" && own_type(left) != own_type(right) {
+                    return Err(format!(
+                        "merge type mismatch left {} right {}",
+                        own_type(left),
+                        own_type(right)
+                    ));
+                }
+                merge(left, right, inner, false)
+                    .map_err(|fault| format!("merge map key {name}[{key}]: {fault}"))?;
             }
             _ => {
                 lefts.insert(key.clone(), right.clone());
@@ -134,7 +156,11 @@ fn custom(kind: Custom, left: &mut Value, right: &Value) -> Result<(), String> {
             url.merge(other);
             *text = url.text();
         }
-        (Custom::Enum(_) | Custom::DiskSize | Custom::FileMode | Custom::Duration, _, Value::Int(0)) => {}
+        (
+            Custom::Enum(_) | Custom::DiskSize | Custom::FileMode | Custom::Duration,
+            _,
+            Value::Int(0),
+        ) => {}
         _ => right.clone_into(left),
     }
     Ok(())
@@ -146,28 +172,39 @@ fn keyed(left: &mut Value, right: &Value, ty: &'static str, key: &str) -> Result
         (Value::Struct(item), Value::Struct(other)) => item[at] == other[at],
         _ => false,
     };
-    items(left, right, ty, |item, other, fields| fields.position(key).is_some_and(|at| same(item, other, at)))
+    items(left, right, ty, |item, other, fields| {
+        fields.position(key).is_some_and(|at| same(item, other, at))
+    })
 }
 
 /// Interfaces are the same by name, or without one by their selector.
 fn devices(left: &mut Value, right: &Value) -> Result<(), String> {
-    items(left, right, "v1alpha1.NetworkDeviceList", |item, other, fields| {
-        let (Value::Struct(item), Value::Struct(other)) = (item, other) else {
-            return false;
-        };
-        let at = |key: &str| fields.position(key).unwrap_or_default();
-        if !other[at("interface")].is_zero() {
-            return item[at("interface")] == other[at("interface")];
-        }
-        same_selector(&item[at("deviceSelector")], &other[at("deviceSelector")])
-    })
+    items(
+        left,
+        right,
+        "v1alpha1.NetworkDeviceList",
+        |item, other, fields| {
+            let (Value::Struct(item), Value::Struct(other)) = (item, other) else {
+                return false;
+            };
+            let at = |key: &str| fields.position(key).unwrap_or_default();
+            if !other[at("interface")].is_zero() {
+                return item[at("interface")] == other[at("interface")];
+            }
+            same_selector(&item[at("deviceSelector")], &other[at("deviceSelector")])
+        },
+    )
 }
 
 /// Go compares pointers inside as pointers: two of them are never the same.
 fn same_selector(left: &Value, right: &Value) -> bool {
     let named = schema::named("v1alpha1.NetworkDeviceSelector");
     let pointers = |values: &[Value]| {
-        named.fields().iter().zip(values).any(|(field, value)| field.ty.starts_with('*') && *value != Value::Nil)
+        named
+            .fields()
+            .iter()
+            .zip(values)
+            .any(|(field, value)| field.ty.starts_with('*') && *value != Value::Nil)
     };
     match (left, right) {
         (Value::Struct(lefts), Value::Struct(rights)) => lefts == rights && !pointers(lefts),

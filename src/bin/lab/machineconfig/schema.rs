@@ -8,7 +8,8 @@ use serde::Deserialize;
 use std::sync::LazyLock;
 
 static SCHEMA: LazyLock<Schema> = LazyLock::new(|| {
-    let mut schema: Schema = serde_json::from_str(include_str!("schema.json")).expect("schema.json is the judge's own output");
+    let mut schema: Schema = serde_json::from_str(include_str!("schema.json"))
+        .expect("schema.json is the judge's own output");
     schema.flatten();
     schema
 });
@@ -173,18 +174,22 @@ impl Named {
 
     /// The word of a number.
     pub(crate) fn word(&self, number: i128) -> Option<&str> {
-        self.values.iter().find_map(|value| match value.split_once('=') {
-            Some((digits, word)) if digits.parse() == Ok(number) => Some(word),
-            _ => None,
-        })
+        self.values
+            .iter()
+            .find_map(|value| match value.split_once('=') {
+                Some((digits, word)) if digits.parse() == Ok(number) => Some(word),
+                _ => None,
+            })
     }
 
     /// The number of a word.
     pub(crate) fn number(&self, word: &str) -> Option<i128> {
-        self.values.iter().find_map(|value| match value.split_once('=') {
-            Some((digits, known)) if known.eq_ignore_ascii_case(word) => digits.parse().ok(),
-            _ => None,
-        })
+        self.values
+            .iter()
+            .find_map(|value| match value.split_once('=') {
+                Some((digits, known)) if known.eq_ignore_ascii_case(word) => digits.parse().ok(),
+                _ => None,
+            })
     }
 }
 
@@ -196,7 +201,10 @@ pub(crate) fn document(kind: &str) -> Option<&'static Document> {
 /// The struct of a name.
 pub(crate) fn named(ty: &str) -> &'static Named {
     let ty = ty.trim_start_matches('*');
-    SCHEMA.types.get(ty).expect("types are asked for by names that the schema gave")
+    SCHEMA
+        .types
+        .get(ty)
+        .expect("types are asked for by names that the schema gave")
 }
 
 /// What a type is made of.
@@ -224,7 +232,12 @@ pub(crate) fn shape(ty: &'static str) -> Shape {
         return Shape::Custom(Custom::Enum(named));
     }
     match named.kind.as_str() {
-        "slice" => Shape::List(named.elem.as_deref().expect("the schema gives the element of a list")),
+        "slice" => Shape::List(
+            named
+                .elem
+                .as_deref()
+                .expect("the schema gives the element of a list"),
+        ),
         "struct" if named.fields.iter().any(|field| field.inline) => Shape::Open,
         "struct" => Shape::Struct(named),
         kind => basic(kind).expect("the schema has no other kinds"),

@@ -9,7 +9,10 @@ use super::yaml::{Kind, Node};
 pub(crate) fn check(node: &Node, ty: &'static str) -> Result<(), String> {
     match unknown(node, ty)? {
         None => Ok(()),
-        Some(found) => Err(format!("unknown keys found during decoding:\n{}", emitter::write(&found))),
+        Some(found) => Err(format!(
+            "unknown keys found during decoding:\n{}",
+            emitter::write(&found)
+        )),
     }
 }
 
@@ -24,13 +27,20 @@ fn unknown(node: &Node, ty: &'static str) -> Result<Option<Out>, String> {
             let mut found = Vec::new();
             for (key, value) in entries {
                 let inner = match shape {
-                    Shape::Struct(named) => named.position(&key.value).map(|at| named.fields()[at].ty.as_str()),
+                    Shape::Struct(named) => named
+                        .position(&key.value)
+                        .map(|at| named.fields()[at].ty.as_str()),
                     Shape::Map(inner) => Some(inner),
                     Shape::Open => Some("any"),
                     Shape::Custom(Custom::CertificateAndKey) => pem(&["crt", "key"], &key.value),
                     Shape::Custom(Custom::Certificate) => pem(&["crt"], &key.value),
                     Shape::Custom(Custom::Key) => pem(&["key"], &key.value),
-                    _ => return Err(format!("unexpected type for yaml mapping: {}", schema::go_name(ty))),
+                    _ => {
+                        return Err(format!(
+                            "unexpected type for yaml mapping: {}",
+                            schema::go_name(ty)
+                        ));
+                    }
                 };
                 match inner {
                     None => found.push((key.value.as_str(), encode::node(value))),
@@ -45,7 +55,10 @@ fn unknown(node: &Node, ty: &'static str) -> Result<Option<Out>, String> {
         }
         Kind::Sequence(items, _) => {
             let Shape::List(inner) = shape else {
-                return Err(format!("unexpected type for yaml sequence: {}", schema::go_name(ty)));
+                return Err(format!(
+                    "unexpected type for yaml sequence: {}",
+                    schema::go_name(ty)
+                ));
             };
             let mut found = Vec::new();
             for item in items {

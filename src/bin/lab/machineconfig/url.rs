@@ -22,7 +22,8 @@ impl Url {
     /// Reads a URL (`url.Parse`).
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (front, fragment) = text.split_once('#').unwrap_or((text, ""));
-        let mut url = Self::read(front, false).map_err(|fault| format!("parse {}: {fault}", quote(front)))?;
+        let mut url =
+            Self::read(front, false).map_err(|fault| format!("parse {}: {fault}", quote(front)))?;
         fragment.clone_into(&mut url.fragment);
         Ok(url)
     }
@@ -60,11 +61,17 @@ impl Url {
             if request {
                 return Err("invalid URI for request".to_owned());
             }
-            if rest.split('/').next().is_some_and(|segment| segment.contains(':')) {
+            if rest
+                .split('/')
+                .next()
+                .is_some_and(|segment| segment.contains(':'))
+            {
                 return Err("first path segment in URL cannot contain colon".to_owned());
             }
         }
-        if (!url.scheme.is_empty() || !request && !rest.starts_with("///")) && rest.starts_with("//") {
+        if (!url.scheme.is_empty() || !request && !rest.starts_with("///"))
+            && rest.starts_with("//")
+        {
             let end = rest[2..].find('/').map_or(rest.len(), |at| at + 2);
             url.authority(&rest[2..end])?;
             rest = &rest[end..];
@@ -90,13 +97,22 @@ impl Url {
         } else {
             host.rfind(':').map_or("", |at| &host[at..])
         };
-        let digits = port.strip_prefix(':').map(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+        let digits = port
+            .strip_prefix(':')
+            .map(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
         if !port.is_empty() && digits != Some(true) {
             return Err(format!("invalid port {} after host", quote(port)));
         }
-        let odd = |letter: char| letter.is_ascii() && !letter.is_ascii_alphanumeric() && !"-_.~!$&'()*+,;=:[]<>\"%".contains(letter);
+        let odd = |letter: char| {
+            letter.is_ascii()
+                && !letter.is_ascii_alphanumeric()
+                && !"-_.~!$&'()*+,;=:[]<>\"%".contains(letter)
+        };
         if let Some(letter) = host.chars().find(|letter| odd(*letter)) {
-            return Err(format!("invalid character {} in host name", quote(&letter.to_string())));
+            return Err(format!(
+                "invalid character {} in host name",
+                quote(&letter.to_string())
+            ));
         }
         host.clone_into(&mut self.host);
         Ok(())
@@ -105,16 +121,30 @@ impl Url {
     /// The host without its port and brackets.
     pub(crate) fn hostname(&self) -> &str {
         let host = match self.host.rfind(':') {
-            Some(at) if self.host[at + 1..].bytes().all(|byte| byte.is_ascii_digit()) => &self.host[..at],
+            Some(at)
+                if self.host[at + 1..]
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit()) =>
+            {
+                &self.host[..at]
+            }
             _ => &self.host,
         };
-        host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host)
+        host.strip_prefix('[')
+            .and_then(|host| host.strip_suffix(']'))
+            .unwrap_or(host)
     }
 
     /// The port; empty without one.
     pub(crate) fn port(&self) -> &str {
         match self.host.rfind(':') {
-            Some(at) if self.host[at + 1..].bytes().all(|byte| byte.is_ascii_digit()) => &self.host[at + 1..],
+            Some(at)
+                if self.host[at + 1..]
+                    .bytes()
+                    .all(|byte| byte.is_ascii_digit()) =>
+            {
+                &self.host[at + 1..]
+            }
             _ => "",
         }
     }
@@ -192,7 +222,10 @@ fn check_escapes(text: &str) -> Result<(), String> {
         let hex = |offset: usize| bytes.get(at + offset).is_some_and(u8::is_ascii_hexdigit);
         if *byte == b'%' && !(hex(1) && hex(2)) {
             let end = (at + 3).min(text.len());
-            return Err(format!("invalid URL escape {}", quote(text.get(at..end).unwrap_or("%"))));
+            return Err(format!(
+                "invalid URL escape {}",
+                quote(text.get(at..end).unwrap_or("%"))
+            ));
         }
     }
     Ok(())

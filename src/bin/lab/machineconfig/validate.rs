@@ -99,7 +99,11 @@ fn check_old(old: View<'_>, mode: &str) -> Findings {
         other => other,
     };
     if role != Role::Unknown && proper != word {
-        found.warn(format!("use {} instead of {} for machine type", quote(proper), quote(word)));
+        found.warn(format!(
+            "use {} instead of {} for machine type",
+            quote(proper),
+            quote(word)
+        ));
     }
     check_role(old, machine, role, word, &mut found);
     network::check(machine, &mut found);
@@ -110,11 +114,19 @@ fn check_old(old: View<'_>, mode: &str) -> Findings {
     check_logging(machine, &mut found);
     check_extensions(machine, &mut found);
     for (path, what, fault) in [
-        ("nodeLabels", "labels", labels::labels as fn(&[(&str, &str)]) -> Errors),
+        (
+            "nodeLabels",
+            "labels",
+            labels::labels as fn(&[(&str, &str)]) -> Errors,
+        ),
         ("nodeAnnotations", "annotations", labels::annotations),
         ("nodeTaints", "taints", labels::taints),
     ] {
-        let entries: Vec<(&str, &str)> = machine.entries(path).into_iter().map(|(key, value)| (key, as_text(value))).collect();
+        let entries: Vec<(&str, &str)> = machine
+            .entries(path)
+            .into_iter()
+            .map(|(key, value)| (key, as_text(value)))
+            .collect();
         if let Some(text) = fault(&entries).text() {
             found.error(format!("invalid machine node {what}: {text}"));
         }
@@ -123,7 +135,10 @@ fn check_old(old: View<'_>, mode: &str) -> Findings {
     if old.flag("persist") == Some(false) {
         found.error(".persist should be enabled");
     }
-    for (path, what) in [("registries.config", "config"), ("registries.mirrors", "mirrors")] {
+    for (path, what) in [
+        ("registries.config", "config"),
+        ("registries.mirrors", "mirrors"),
+    ] {
         for (key, value) in machine.entries(path) {
             if *value.value() == Value::Nil {
                 found.error(format!("registries.{what}[{}] is null", quote(key)));
@@ -145,7 +160,10 @@ fn check_install(machine: View<'_>, mode: &str, found: &mut Findings) {
         return;
     }
     let Some(install) = machine.at("install") else {
-        found.error(format!("install instructions are required in {} mode", quote(mode)));
+        found.error(format!(
+            "install instructions are required in {} mode",
+            quote(mode)
+        ));
         return;
     };
     let kind = install.text("diskSelector.type");
@@ -173,7 +191,9 @@ fn check_role(old: View<'_>, machine: View<'_>, role: Role, word: &str, found: &
     let ca = machine.at("ca");
     let accepted = !machine.items("acceptedCAs").is_empty();
     if ca.is_none() && !accepted {
-        found.error("issuing CA or some accepted CAs are required (.machine.ca, machine.acceptedCAs)");
+        found.error(
+            "issuing CA or some accepted CAs are required (.machine.ca, machine.acceptedCAs)",
+        );
     }
     match role {
         Role::ControlPlane => {
@@ -181,14 +201,18 @@ fn check_role(old: View<'_>, machine: View<'_>, role: Role, word: &str, found: &
             found.take(cni);
             match ca {
                 None => found.error("issuing CA is required (.machine.ca)"),
-                Some(ca) if !has_key(ca) => found.error("issuing CA key is required for controlplane nodes (.machine.ca.key)"),
+                Some(ca) if !has_key(ca) => found
+                    .error("issuing CA key is required for controlplane nodes (.machine.ca.key)"),
                 Some(_) => {}
             }
         }
         Role::Worker => {
             for device in machine.items("network.interfaces") {
                 let vlans = device.items("vlans");
-                for _ in std::iter::once(device).chain(vlans).filter(|link| is_present(*link, "vip")) {
+                for _ in std::iter::once(device)
+                    .chain(vlans)
+                    .filter(|link| is_present(*link, "vip"))
+                {
                     found.error("virtual (shared) IP is not allowed on non-controlplane nodes");
                 }
             }
@@ -215,7 +239,11 @@ fn check_disks(machine: View<'_>, found: &mut Findings) {
             continue;
         }
         let partitions = disk.items("partitions");
-        let early = partitions.iter().rev().skip(1).filter(|partition| partition.number("size") == 0);
+        let early = partitions
+            .iter()
+            .rev()
+            .skip(1)
+            .filter(|partition| partition.number("size") == 0);
         for _ in early {
             found.error(format!(
                 "partition for disk {} is set to occupy full disk, but it's not the last partition in the list",
@@ -245,13 +273,19 @@ fn check_kubelet(machine: View<'_>, found: &mut Findings) {
     for subnet in machine.texts("kubelet.nodeIP.validSubnets") {
         let subnet = subnet.strip_prefix('!').unwrap_or(subnet);
         if !network::is_subnet_or_address(subnet) {
-            found.error(format!("kubelet nodeIP subnet is not valid: {}", quote(subnet)));
+            found.error(format!(
+                "kubelet nodeIP subnet is not valid: {}",
+                quote(subnet)
+            ));
         }
     }
     let extra = machine.entries("kubelet.extraConfig");
     for field in PROTECTED {
         if extra.iter().any(|(key, _)| *key == field) {
-            found.error(format!("kubelet configuration field {} can't be overridden", quote(field)));
+            found.error(format!(
+                "kubelet configuration field {} can't be overridden",
+                quote(field)
+            ));
         }
     }
 }
@@ -263,16 +297,23 @@ fn check_disk_encryption(machine: View<'_>, found: &mut Findings) {
         };
         let keys = encryption.items("keys");
         if keys.is_empty() {
-            found.error(format!("partition \"{label}\": no encryption keys provided"));
+            found.error(format!(
+                "partition \"{label}\": no encryption keys provided"
+            ));
         }
         let mut slots = Vec::new();
         for key in keys {
             let slot = key.number("slot");
             if slots.contains(&slot) {
-                found.error(format!("partition \"{label}\": encryption key slot {slot} is already in use"));
+                found.error(format!(
+                    "partition \"{label}\": encryption key slot {slot} is already in use"
+                ));
             }
             slots.push(slot);
-            if !["nodeID", "static", "kms", "tpm"].iter().any(|kind| is_present(key, kind)) {
+            if !["nodeID", "static", "kms", "tpm"]
+                .iter()
+                .any(|kind| is_present(key, kind))
+            {
                 found.error(format!("partition \"{label}\": encryption key at slot {slot} doesn't have the configuration parameters"));
             }
         }
@@ -287,7 +328,10 @@ fn check_logging(machine: View<'_>, found: &mut Findings) {
                     found.error("empty logging endpoint's host");
                 }
                 if endpoint.scheme != "tcp" && endpoint.scheme != "udp" {
-                    found.error(format!("unexpected logging endpoint scheme {}", quote(&endpoint.scheme)));
+                    found.error(format!(
+                        "unexpected logging endpoint scheme {}",
+                        quote(&endpoint.scheme)
+                    ));
                 }
             }
             _ => found.error("empty logging endpoint"),
@@ -317,15 +361,28 @@ fn check_extensions(machine: View<'_>, found: &mut Findings) {
 
 fn check_features(machine: View<'_>, role: Role, found: &mut Findings) {
     if machine.flag("features.kubernetesTalosAPIAccess.enabled") == Some(true) {
-        if machine.flag("features.rbac") == Some(false) {
+        if machine.flag("features.rbac") != Some(true) {
             found.error("feature API RBAC should be enabled when Kubernetes Talos API Access feature is enabled");
         }
         if role != Role::ControlPlane {
-            found.error("feature Kubernetes Talos API Access can only be enabled on control plane machines");
+            found.error(
+                "feature Kubernetes Talos API Access can only be enabled on control plane machines",
+            );
         }
         for name in machine.texts("features.kubernetesTalosAPIAccess.allowedRoles") {
-            if !["os:admin", "os:operator", "os:reader", "os:etcd:backup", "os:impersonator"].contains(&name) {
-                found.error(format!("invalid role {} in allowed roles for Kubernetes Talos API Access", quote(name)));
+            if ![
+                "os:admin",
+                "os:operator",
+                "os:reader",
+                "os:etcd:backup",
+                "os:impersonator",
+            ]
+            .contains(&name)
+            {
+                found.error(format!(
+                    "invalid role {} in allowed roles for Kubernetes Talos API Access",
+                    quote(name)
+                ));
             }
         }
     }

@@ -29,10 +29,24 @@ impl Value {
     pub(crate) fn zero(ty: &'static str) -> Self {
         match schema::shape(ty) {
             Shape::Bool => Self::Bool(false),
-            Shape::Int(..) | Shape::Custom(Custom::Enum(_) | Custom::DiskSize | Custom::FileMode | Custom::Duration) => Self::Int(0),
+            Shape::Int(..)
+            | Shape::Custom(
+                Custom::Enum(_) | Custom::DiskSize | Custom::FileMode | Custom::Duration,
+            ) => Self::Int(0),
             Shape::Str => Self::Str(String::new()),
-            Shape::Any | Shape::Ptr(_) | Shape::List(_) | Shape::Map(_) | Shape::Open | Shape::Custom(_) => Self::Nil,
-            Shape::Struct(named) => Self::Struct(named.fields().iter().map(|field| Self::zero(&field.ty)).collect()),
+            Shape::Any
+            | Shape::Ptr(_)
+            | Shape::List(_)
+            | Shape::Map(_)
+            | Shape::Open
+            | Shape::Custom(_) => Self::Nil,
+            Shape::Struct(named) => Self::Struct(
+                named
+                    .fields()
+                    .iter()
+                    .map(|field| Self::zero(&field.ty))
+                    .collect(),
+            ),
         }
     }
 
@@ -40,9 +54,11 @@ impl Value {
     pub(crate) fn is_empty(&self, ty: &'static str) -> bool {
         match (schema::shape(ty), self) {
             (Shape::Ptr(_) | Shape::Any, value) => *value == Self::Nil,
-            (Shape::Struct(named), Self::Struct(values)) => {
-                named.fields().iter().zip(values).all(|(field, value)| value.is_empty(&field.ty))
-            }
+            (Shape::Struct(named), Self::Struct(values)) => named
+                .fields()
+                .iter()
+                .zip(values)
+                .all(|(field, value)| value.is_empty(&field.ty)),
             (_, Self::List(items)) => items.is_empty(),
             (_, Self::Map(entries)) => entries.is_empty(),
             (_, value) => value.is_zero(),
@@ -92,8 +108,12 @@ impl<'a> View<'a> {
                 let index = named.position(key)?;
                 Some(Self::new(&values[index], &named.fields()[index].ty))
             }
-            (Shape::Map(inner), Value::Map(entries)) => entries.get(key).map(|value| Self::new(value, inner)),
-            (Shape::Open, Value::Map(entries)) => entries.get(key).map(|value| Self::new(value, "any")),
+            (Shape::Map(inner), Value::Map(entries)) => {
+                entries.get(key).map(|value| Self::new(value, inner))
+            }
+            (Shape::Open, Value::Map(entries)) => {
+                entries.get(key).map(|value| Self::new(value, "any"))
+            }
             (Shape::Custom(Custom::CertificateAndKey), Value::Struct(values)) => {
                 Some(Self::new(&values[usize::from(key == "key")], "string"))
             }
@@ -116,7 +136,9 @@ impl<'a> View<'a> {
             return Vec::new();
         };
         match (schema::shape(found.ty), found.value) {
-            (Shape::List(inner), Value::List(items)) => items.iter().map(|item| Self::new(item, inner)).collect(),
+            (Shape::List(inner), Value::List(items)) => {
+                items.iter().map(|item| Self::new(item, inner)).collect()
+            }
             _ => Vec::new(),
         }
     }
@@ -131,7 +153,10 @@ impl<'a> View<'a> {
             _ => "any",
         };
         match found.value {
-            Value::Map(entries) => entries.iter().map(|(key, value)| (key.as_str(), Self::new(value, inner))).collect(),
+            Value::Map(entries) => entries
+                .iter()
+                .map(|(key, value)| (key.as_str(), Self::new(value, inner)))
+                .collect(),
             _ => Vec::new(),
         }
     }

@@ -3,7 +3,9 @@
 //! Scanning and parsing are libyaml's (of which `yaml.v3` is a translation), so the complaints have its words and lines.
 //! Comments are not kept: no answer of the library that the lab plays shows them.
 
-use libyaml_safer::{Error, ErrorKind, EventData, MappingStyle, Parser, ScalarStyle, SequenceStyle};
+use libyaml_safer::{
+    Error, ErrorKind, EventData, MappingStyle, Parser, ScalarStyle, SequenceStyle,
+};
 use std::collections::BTreeMap;
 
 /// What a node is.
@@ -144,7 +146,9 @@ impl Reader<'_, '_> {
                 };
                 Ok(self.anchored(anchor, node))
             }
-            EventData::SequenceStart { anchor, tag, style, .. } => {
+            EventData::SequenceStart {
+                anchor, tag, style, ..
+            } => {
                 let mut items = Vec::new();
                 loop {
                     match self.event()? {
@@ -155,7 +159,9 @@ impl Reader<'_, '_> {
                 let kind = Kind::Sequence(items, style == SequenceStyle::Flow);
                 Ok(self.anchored(anchor, collection(kind, tag, "!!seq", line)))
             }
-            EventData::MappingStart { anchor, tag, style, .. } => {
+            EventData::MappingStart {
+                anchor, tag, style, ..
+            } => {
                 let mut entries = Vec::new();
                 loop {
                     let key = match self.event()? {
@@ -210,7 +216,13 @@ fn short_tag(tag: &str) -> String {
 
 /// `yaml.v3` names the line of the context if there is one, else that of the problem; scanner faults count from 0.
 fn complaint(error: &Error) -> String {
-    let counted = |line: u64| if error.kind() == ErrorKind::Scanner { line + 1 } else { line };
+    let counted = |line: u64| {
+        if error.kind() == ErrorKind::Scanner {
+            line + 1
+        } else {
+            line
+        }
+    };
     let line = [error.context_mark(), error.problem_mark()]
         .into_iter()
         .flatten()
@@ -230,7 +242,9 @@ pub(crate) fn resolve(text: &str) -> (&'static str, Scalar) {
         "true" | "True" | "TRUE" => return ("!!bool", Scalar::Bool(true)),
         "false" | "False" | "FALSE" => return ("!!bool", Scalar::Bool(false)),
         ".nan" | ".NaN" | ".NAN" => return ("!!float", Scalar::Float(f64::NAN)),
-        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => return ("!!float", Scalar::Float(f64::INFINITY)),
+        ".inf" | ".Inf" | ".INF" | "+.inf" | "+.Inf" | "+.INF" => {
+            return ("!!float", Scalar::Float(f64::INFINITY));
+        }
         "-.inf" | "-.Inf" | "-.INF" => return ("!!float", Scalar::Float(f64::NEG_INFINITY)),
         "<<" => return ("!!merge", Scalar::Str),
         _ => {}
@@ -277,7 +291,9 @@ fn integer(text: &str) -> Option<i128> {
     }
     let number = i128::from_str_radix(std::str::from_utf8(digits).ok()?, base).ok()?;
     let number = if negative { -number } else { number };
-    (i128::from(i64::MIN)..=i128::from(u64::MAX)).contains(&number).then_some(number)
+    (i128::from(i64::MIN)..=i128::from(u64::MAX))
+        .contains(&number)
+        .then_some(number)
 }
 
 fn float(text: &str) -> Option<f64> {
@@ -288,14 +304,20 @@ fn float(text: &str) -> Option<f64> {
     };
     let all_digits = |part: &str| part.bytes().all(|byte| byte.is_ascii_digit());
     let fits = match mantissa.split_once('.') {
-        Some((whole, part)) => all_digits(whole) && all_digits(part) && !(whole.is_empty() && part.is_empty()),
+        Some((whole, part)) => {
+            all_digits(whole) && all_digits(part) && !(whole.is_empty() && part.is_empty())
+        }
         None => !mantissa.is_empty() && all_digits(mantissa),
     };
     let power = exponent.is_none_or(|power| {
         let digits = power.strip_prefix(['+', '-']).unwrap_or(power);
         !digits.is_empty() && all_digits(digits)
     });
-    if fits && power { text.parse().ok() } else { None }
+    if fits && power {
+        text.parse().ok()
+    } else {
+        None
+    }
 }
 
 /// Dates and times as `yaml.v3` recognises them: year, month, day, and perhaps a time after `T`, `t` or a space.
@@ -306,15 +328,28 @@ pub(crate) fn is_date(text: &str) -> bool {
     };
     let day = rest.bytes().take_while(u8::is_ascii_digit).count();
     let number = |part: &str, most: u32| {
-        (1..=2).contains(&part.len()) && part.parse::<u32>().is_ok_and(|value| (1..=most).contains(&value))
+        (1..=2).contains(&part.len())
+            && part
+                .parse::<u32>()
+                .is_ok_and(|value| (1..=most).contains(&value))
     };
-    if year.len() != 4 || !year.bytes().all(|byte| byte.is_ascii_digit()) || !number(month, 12) || !number(&rest[..day], 31) {
+    if year.len() != 4
+        || !year.bytes().all(|byte| byte.is_ascii_digit())
+        || !number(month, 12)
+        || !number(&rest[..day], 31)
+    {
         return false;
     }
     let tail = &rest[day..];
     tail.is_empty()
-        || (tail.starts_with(['T', 't']) && tail.contains(':') && (tail.ends_with('Z') || tail[1..].contains(['+', '-'])))
-        || (tail.starts_with(' ') && tail[1..].contains(':') && tail[1..].bytes().all(|byte| byte.is_ascii_digit() || b":.".contains(&byte)))
+        || (tail.starts_with(['T', 't'])
+            && tail.contains(':')
+            && (tail.ends_with('Z') || tail[1..].contains(['+', '-'])))
+        || (tail.starts_with(' ')
+            && tail[1..].contains(':')
+            && tail[1..]
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || b":.".contains(&byte)))
 }
 
 #[cfg(test)]
@@ -341,7 +376,10 @@ mod tests {
 
     #[test]
     fn faults_name_the_line_that_yaml_v3_names() {
-        assert_eq!(documents("a: b: c\n").1.as_deref(), Some("yaml: mapping values are not allowed in this context"));
+        assert_eq!(
+            documents("a: b: c\n").1.as_deref(),
+            Some("yaml: mapping values are not allowed in this context")
+        );
         assert_eq!(
             documents("a:\n  b: c: d\n").1.as_deref(),
             Some("yaml: line 2: mapping values are not allowed in this context")

@@ -61,7 +61,9 @@ fn write(call: &Invocation, path: &str, text: &str, mode: u32) -> Result<(), Ans
 
 fn refuse_existing(call: &Invocation, path: &str) -> Result<(), Answer> {
     if !call.switch("force", false) && Path::new(path).exists() {
-        return Err(call.fail(format!("file \"{path}\" already exists, use --force to overwrite")));
+        return Err(call.fail(format!(
+            "file \"{path}\" already exists, use --force to overwrite"
+        )));
     }
     Ok(())
 }
@@ -87,7 +89,14 @@ fn patch(call: &Invocation) -> Played {
             None => given.to_owned(),
         });
     }
-    let patched = machineconfig::patch(&base, &patches).map_err(|fault| call.fail(fault))?;
+    let patched = machineconfig::patch(&base, &patches).map_err(|fault| {
+        // Where the real one breaks down, it does so with Go's exit code.
+        let code = if fault.starts_with("panic: ") { 2 } else { 1 };
+        Answer {
+            code,
+            ..call.fail(fault)
+        }
+    })?;
     match call.flag("output") {
         None | Some("") => Ok(Answer::out(patched + "\n")),
         Some(path) => write(call, path, &patched, 0o644).map(|()| Answer::silent()),
@@ -118,32 +127,57 @@ fn validate(call: &Invocation) -> Played {
 
 fn gen_config(call: &Invocation) -> Played {
     call.plays(&[
-        "with-secrets", "output", "output-types", "force", "with-docs", "with-examples", "install-disk", "install-image",
-        "kubernetes-version", "talos-version", "dns-domain", "additional-sans", "config-patch", "config-patch-control-plane",
-        "config-patch-worker", "help",
+        "with-secrets",
+        "output",
+        "output-types",
+        "force",
+        "with-docs",
+        "with-examples",
+        "install-disk",
+        "install-image",
+        "kubernetes-version",
+        "talos-version",
+        "dns-domain",
+        "additional-sans",
+        "config-patch",
+        "config-patch-control-plane",
+        "config-patch-worker",
+        "help",
     ])?;
     let (cluster, endpoint) = (&call.args[0], &call.args[1]);
     check_endpoint(call, endpoint)?;
     let types = match call.list("output-types") {
-        types if types.is_empty() => ["controlplane", "worker", "talosconfig"].map(str::to_owned).to_vec(),
+        types if types.is_empty() => ["controlplane", "worker", "talosconfig"]
+            .map(str::to_owned)
+            .to_vec(),
         types => types,
     };
     check_types(call, &types)?;
     let plain = !call.switch("with-docs", true) && !call.switch("with-examples", true);
     if !plain && types.iter().any(|kind| kind != "talosconfig") {
-        return Err(Answer::not_played("talosctl gen config without --with-docs=false --with-examples=false"));
+        return Err(Answer::not_played(
+            "talosctl gen config without --with-docs=false --with-examples=false",
+        ));
     }
     let version = call.flag("talos-version").unwrap_or(TALOS);
     match pki::contract(version) {
         Err(fault) => return Err(call.fail(format!("invalid talos-version: {fault}"))),
         Ok((1, 11)) => {}
-        Ok(_) => return Err(Answer::not_played("talosctl gen config --talos-version of another minor")),
+        Ok(_) => {
+            return Err(Answer::not_played(
+                "talosctl gen config --talos-version of another minor",
+            ));
+        }
     }
     let bundle = match call.flag("with-secrets") {
         None => pki::generate_bundle(version).map_err(|fault| call.fail(fault))?,
         Some(path) => {
-            let read = fs::read_to_string(path)
-                .map_err(|fault| call.fail(format!("failed to load secrets bundle: {}", open_fault(path, &fault))))?;
+            let read = fs::read_to_string(path).map_err(|fault| {
+                call.fail(format!(
+                    "failed to load secrets bundle: {}",
+                    open_fault(path, &fault)
+                ))
+            })?;
             machineconfig::check_bundle(&read).map_err(|fault| call.fail(fault))?;
             read
         }
@@ -152,19 +186,33 @@ fn gen_config(call: &Invocation) -> Played {
         cluster: cluster.clone(),
         endpoint: endpoint.clone(),
         bundle,
-        kubernetes: call.flag("kubernetes-version").unwrap_or(KUBERNETES).trim_start_matches('v').to_owned(),
+        kubernetes: call
+            .flag("kubernetes-version")
+            .unwrap_or(KUBERNETES)
+            .trim_start_matches('v')
+            .to_owned(),
         disk: call.flag("install-disk").unwrap_or("/dev/sda").to_owned(),
         image: call.flag("install-image").unwrap_or(INSTALLER).to_owned(),
-        domain: call.flag("dns-domain").unwrap_or("cluster.local").to_owned(),
+        domain: call
+            .flag("dns-domain")
+            .unwrap_or("cluster.local")
+            .to_owned(),
         names: call.list("additional-sans"),
     };
     let mut answer = Answer {
         stderr: "generating PKI and tokens\n".to_owned(),
         ..Answer::silent()
     };
-    for kind in ["controlplane", "worker", "talosconfig"].into_iter().filter(|kind| types.iter().any(|given| given == kind)) {
+    for kind in ["controlplane", "worker", "talosconfig"]
+        .into_iter()
+        .filter(|kind| types.iter().any(|given| given == kind))
+    {
         let made = made(call, &input, kind)?;
-        let name = if kind == "talosconfig" { kind.to_owned() } else { format!("{kind}.yaml") };
+        let name = if kind == "talosconfig" {
+            kind.to_owned()
+        } else {
+            format!("{kind}.yaml")
+        };
         let path = match (call.flag("output"), types.len()) {
             (Some("-"), _) => {
                 answer.stdout.extend(made.into_bytes());
@@ -172,7 +220,8 @@ fn gen_config(call: &Invocation) -> Played {
             }
             (Some(output), 1) if !Path::new(output).is_dir() => output.to_owned(),
             (Some(output), _) => {
-                fs::create_dir_all(output).map_err(|fault| call.fail(open_fault(output, &fault)))?;
+                fs::create_dir_all(output)
+                    .map_err(|fault| call.fail(open_fault(output, &fault)))?;
                 format!("{}/{name}", output.trim_end_matches('/'))
             }
             (None, _) => match std::env::current_dir() {
@@ -199,9 +248,17 @@ fn made(call: &Invocation, input: &Generated, kind: &str) -> Result<String, Answ
     if kind == "talosconfig" {
         return Ok(made);
     }
-    let own = if kind == "worker" { "config-patch-worker" } else { "config-patch-control-plane" };
+    let own = if kind == "worker" {
+        "config-patch-worker"
+    } else {
+        "config-patch-control-plane"
+    };
     let mut patches = Vec::new();
-    for given in call.every("config-patch").into_iter().chain(call.every(own)) {
+    for given in call
+        .every("config-patch")
+        .into_iter()
+        .chain(call.every(own))
+    {
         patches.push(match given.strip_prefix('@') {
             Some(path) => read(call, path)?,
             None => given.to_owned(),
@@ -216,7 +273,10 @@ fn check_types(call: &Invocation, types: &[String]) -> Result<(), Answer> {
         .filter(|kind| !["controlplane", "worker", "talosconfig"].contains(&kind.as_str()))
         .map(|kind| format!("\t* invalid output type: \"{kind}\"\n"))
         .collect();
-    let (count, plural) = (wrong.len(), if wrong.len() == 1 { "error" } else { "errors" });
+    let (count, plural) = (
+        wrong.len(),
+        if wrong.len() == 1 { "error" } else { "errors" },
+    );
     if count > 0 {
         return Err(call.fail(format!("{count} {plural} occurred:\n{}\n", wrong.concat())));
     }
@@ -228,16 +288,22 @@ fn check_types(call: &Invocation, types: &[String]) -> Result<(), Answer> {
 
 fn check_endpoint(call: &Invocation, endpoint: &str) -> Result<(), Answer> {
     let Some((scheme, rest)) = endpoint.split_once("://") else {
-        let port = endpoint.rsplit_once(':').is_some_and(|(_, port)| port.parse::<u16>().is_ok());
+        let port = endpoint
+            .rsplit_once(':')
+            .is_some_and(|(_, port)| port.parse::<u16>().is_ok());
         let text = if port {
             format!("no scheme specified for the cluster endpoint URL\ntry: \"https://{endpoint}\"")
         } else {
-            format!("no scheme and port specified for the cluster endpoint URL\ntry: \"https://{endpoint}:6443\"")
+            format!(
+                "no scheme and port specified for the cluster endpoint URL\ntry: \"https://{endpoint}:6443\""
+            )
         };
         return Err(call.fail(text));
     };
     if scheme != "https" {
-        return Err(call.fail(format!("the control plane endpoint URL should have scheme https://\ntry: \"https://{rest}\"")));
+        return Err(call.fail(format!(
+            "the control plane endpoint URL should have scheme https://\ntry: \"https://{rest}\""
+        )));
     }
     Ok(())
 }

@@ -39,7 +39,10 @@ pub(super) fn check(old: View<'_>, role: Role) -> Errors {
     if let Some(fault) = api_server(cluster) {
         errors.push(fault);
     }
-    for (key, name) in [("controllerManager", "controller-manager"), ("scheduler", "scheduler")] {
+    for (key, name) in [
+        ("controllerManager", "controller-manager"),
+        ("scheduler", "scheduler"),
+    ] {
         if let Some(fault) = resources(cluster, key) {
             errors.push(format!("{name} resource validation failed: {fault}"));
         }
@@ -57,13 +60,22 @@ pub(super) fn check_cni(old: View<'_>) -> Findings {
     let urls = cni.texts("urls");
     let arguments = !cni.items("flannel.extraArgs").is_empty();
     if ["flannel", "none"].contains(&name) && !urls.is_empty() {
-        found.error(format!("\"urls\" field should be empty for {} CNI", quote(name)));
+        found.error(format!(
+            "\"urls\" field should be empty for {} CNI",
+            quote(name)
+        ));
     }
     if name == "custom" && urls.is_empty() {
-        found.warn(format!("\"urls\" field should not be empty for {} CNI", quote(name)));
+        found.warn(format!(
+            "\"urls\" field should not be empty for {} CNI",
+            quote(name)
+        ));
     }
     if ["none", "custom"].contains(&name) && arguments {
-        found.error(format!("\"flanneldExtraArgs\" field should be empty for {} CNI", quote(name)));
+        found.error(format!(
+            "\"flanneldExtraArgs\" field should be empty for {} CNI",
+            quote(name)
+        ));
     }
     match name {
         "custom" => {
@@ -101,7 +113,9 @@ fn is_dns_name(name: &str) -> bool {
     let body = name.strip_suffix(['.', '_']).unwrap_or(name);
     let label = |label: &str| {
         let word = |letter: char| letter.is_ascii_alphanumeric() || letter == '_';
-        (1..=63).contains(&label.len()) && label.starts_with(word) && label.chars().all(|letter| word(letter) || letter == '-')
+        (1..=63).contains(&label.len())
+            && label.starts_with(word)
+            && label.chars().all(|letter| word(letter) || letter == '-')
     };
     length <= 255 && !name.is_empty() && body.split('.').all(label)
 }
@@ -117,7 +131,10 @@ fn check_cloud_provider(cluster: View<'_>, errors: &mut Errors) {
     }
     for manifest in manifests {
         if let Err(fault) = endpoint(manifest) {
-            errors.push(format!("invalid external cloud provider manifest url {}: {fault}", quote(manifest)));
+            errors.push(format!(
+                "invalid external cloud provider manifest url {}: {fault}",
+                quote(manifest)
+            ));
         }
     }
 }
@@ -132,13 +149,24 @@ fn check_etcd(cluster: View<'_>, errors: &mut Errors) {
     if !subnet.is_empty() && !advertised.is_empty() {
         errors.push("etcd subnet can't be set when advertised subnets are set");
     }
-    let only = if advertised.is_empty() && !subnet.is_empty() { vec![subnet] } else { advertised.clone() };
-    let listen = if listen.is_empty() { advertised } else { listen };
+    let only = if advertised.is_empty() && !subnet.is_empty() {
+        vec![subnet]
+    } else {
+        advertised.clone()
+    };
+    let listen = if listen.is_empty() {
+        advertised
+    } else {
+        listen
+    };
     for (what, subnets) in [("advertised", only), ("listen", listen)] {
         for subnet in subnets {
             let subnet = subnet.strip_prefix('!').unwrap_or(subnet);
             if !network::is_subnet_or_address(subnet) {
-                errors.push(format!("etcd {what} subnet is not valid: {}", quote(subnet)));
+                errors.push(format!(
+                    "etcd {what} subnet is not valid: {}",
+                    quote(subnet)
+                ));
             }
         }
     }
@@ -159,7 +187,9 @@ fn check_manifests(cluster: View<'_>, errors: &mut Errors) {
 }
 
 fn check_discovery(cluster: View<'_>, errors: &mut Errors) {
-    if cluster.flag("discovery.enabled") != Some(true) || cluster.flag("discovery.registries.service.disabled") == Some(true) {
+    if cluster.flag("discovery.enabled") != Some(true)
+        || cluster.flag("discovery.registries.service.disabled") == Some(true)
+    {
         return;
     }
     let endpoint = match cluster.text("discovery.registries.service.endpoint") {
@@ -167,8 +197,12 @@ fn check_discovery(cluster: View<'_>, errors: &mut Errors) {
         endpoint => endpoint,
     };
     match Url::parse_request(endpoint) {
-        Err(fault) => errors.push(format!("cluster discovery service registry endpoint is invalid: {fault}")),
-        Ok(url) if !["", "/"].contains(&url.path.as_str()) => errors.push("cluster discovery service path should be empty"),
+        Err(fault) => errors.push(format!(
+            "cluster discovery service registry endpoint is invalid: {fault}"
+        )),
+        Ok(url) if !["", "/"].contains(&url.path.as_str()) => {
+            errors.push("cluster discovery service path should be empty")
+        }
         Ok(_) => {}
     }
     for key in ["id", "secret"] {
@@ -198,10 +232,13 @@ fn api_server(cluster: View<'_>) -> Option<String> {
     }
     for authorizer in authorizers {
         if let Some(fault) = authorizer_fault(authorizer) {
-            return Some(format!("apiserver authorization config validation failed: {fault}"));
+            return Some(format!(
+                "apiserver authorization config validation failed: {fault}"
+            ));
         }
     }
-    resources(cluster, "apiServer").map(|fault| format!("apiserver resource validation failed: {fault}"))
+    resources(cluster, "apiServer")
+        .map(|fault| format!("apiserver resource validation failed: {fault}"))
 }
 
 fn authorizer_fault(authorizer: View<'_>) -> Option<String> {
@@ -213,7 +250,9 @@ fn authorizer_fault(authorizer: View<'_>) -> Option<String> {
     } else if ["Node", "RBAC", "Webhook"].contains(&kind) {
         None
     } else {
-        Some(format!("authorizer type {kind} is not allowed, allowed types are [Node RBAC Webhook]"))
+        Some(format!(
+            "authorizer type {kind} is not allowed, allowed types are [Node RBAC Webhook]"
+        ))
     }
 }
 

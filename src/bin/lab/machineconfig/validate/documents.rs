@@ -48,13 +48,24 @@ fn faults(kind: &str, document: View<'_>) -> Vec<String> {
         "VolumeConfig" => system_volume(document),
         "ZswapConfig" => {
             let percent = document.number("maxPoolPercent");
-            single((!(0..=100).contains(&percent)).then(|| "maxPoolPercent must be between 0 and 100".to_owned()))
+            single(
+                (!(0..=100).contains(&percent))
+                    .then(|| "maxPoolPercent must be between 0 and 100".to_owned()),
+            )
         }
         "ExtensionServiceConfig" => single(extension_service(document)),
-        "EventSinkConfig" => single(endpoint_fault(document.text("endpoint")).map(|fault| format!("event sink endpoint: {fault}"))),
+        "EventSinkConfig" => single(
+            endpoint_fault(document.text("endpoint"))
+                .map(|fault| format!("event sink endpoint: {fault}")),
+        ),
         "KmsgLogConfig" => single(kernel_log(document)),
         "WatchdogTimerConfig" => single(watchdog(document)),
-        "EthernetConfig" => single(document.text("name").is_empty().then(|| "name is required".to_owned())),
+        "EthernetConfig" => single(
+            document
+                .text("name")
+                .is_empty()
+                .then(|| "name is required".to_owned()),
+        ),
         "NetworkRuleConfig" => single(rule(document)),
         "SideroLinkConfig" => single(siderolink(document)),
         _ => Vec::new(),
@@ -70,8 +81,14 @@ fn name_faults(document: View<'_>, most: Option<usize>) -> Vec<String> {
     if let Some(most) = most.filter(|most| name.is_empty() || name.len() > *most) {
         faults.push(format!("name must be between 1 and {most} characters long"));
     }
-    if name.chars().any(|letter| !letter.is_ascii_alphanumeric() && letter != '-') {
-        faults.push("name can only contain lowercase and uppercase ASCII letters, digits, and hyphens".to_owned());
+    if name
+        .chars()
+        .any(|letter| !letter.is_ascii_alphanumeric() && letter != '-')
+    {
+        faults.push(
+            "name can only contain lowercase and uppercase ASCII letters, digits, and hyphens"
+                .to_owned(),
+        );
     }
     faults
 }
@@ -90,7 +107,10 @@ fn existing_volume(document: View<'_>) -> Vec<String> {
     let mut faults = name_faults(document, None);
     match document.text("discovery.volumeSelector.match") {
         "" => faults.push("volume selector is required".to_owned()),
-        text => faults.extend(expression::fault(text, &["volume", "disk"]).map(|fault| format!("volume selector is invalid: {fault}"))),
+        text => faults.extend(
+            expression::fault(text, &["volume", "disk"])
+                .map(|fault| format!("volume selector is invalid: {fault}")),
+        ),
     }
     faults
 }
@@ -98,17 +118,28 @@ fn existing_volume(document: View<'_>) -> Vec<String> {
 fn system_volume(document: View<'_>) -> Vec<String> {
     let name = document.text("name");
     if !["STATE", "EPHEMERAL", "IMAGECACHE"].contains(&name) {
-        return vec!["only [\"STATE\" \"EPHEMERAL\" \"IMAGECACHE\"] volumes are supported".to_owned()];
+        return vec![
+            "only [\"STATE\" \"EPHEMERAL\" \"IMAGECACHE\"] volumes are supported".to_owned(),
+        ];
     }
     let mut faults = Vec::new();
     if name == "STATE" {
         let parts = ["grow", "minSize", "maxSize", "diskSelector.match"];
-        if parts.iter().any(|part| is_present(document, &format!("provisioning.{part}"))) {
-            faults.push(format!("provisioning config is not allowed for the {} volume", quote(name)));
+        if parts
+            .iter()
+            .any(|part| is_present(document, &format!("provisioning.{part}")))
+        {
+            faults.push(format!(
+                "provisioning config is not allowed for the {} volume",
+                quote(name)
+            ));
         }
         for key in document.items("encryption.keys") {
             if key.flag("lockToState") == Some(true) {
-                faults.push(format!("state-locked key is not allowed for the {} volume", quote(name)));
+                faults.push(format!(
+                    "state-locked key is not allowed for the {} volume",
+                    quote(name)
+                ));
             }
         }
     }
@@ -123,10 +154,16 @@ fn provisioning(document: View<'_>, required: bool) -> Vec<String> {
         "" if required => faults.push("disk selector is required".to_owned()),
         "" => {}
         text => {
-            faults.extend(expression::fault(text, &["disk", "system_disk"]).map(|fault| format!("disk selector is invalid: {fault}")));
+            faults.extend(
+                expression::fault(text, &["disk", "system_disk"])
+                    .map(|fault| format!("disk selector is invalid: {fault}")),
+            );
         }
     }
-    let (least, most) = (document.text("provisioning.minSize"), document.text("provisioning.maxSize"));
+    let (least, most) = (
+        document.text("provisioning.minSize"),
+        document.text("provisioning.maxSize"),
+    );
     if !least.is_empty() && !most.is_empty() {
         if bytes(least) > bytes(most) {
             faults.push("min size is greater than max size".to_owned());
@@ -147,7 +184,8 @@ fn filesystem(document: View<'_>) -> Option<String> {
         return Some(format!("unsupported filesystem type: {word}"));
     }
     let quota = document.flag("filesystem.projectQuotaSupport") == Some(true);
-    (quota && word == "ext4").then(|| "project quota support is only available for xfs filesystem".to_owned())
+    (quota && word == "ext4")
+        .then(|| "project quota support is only available for xfs filesystem".to_owned())
 }
 
 fn encryption(document: View<'_>) -> Vec<String> {
@@ -170,8 +208,13 @@ fn encryption(document: View<'_>) -> Vec<String> {
             faults.push(format!("duplicate key slot {slot}"));
         }
         slots.push(slot);
-        if !["static", "nodeID", "kms", "tpm"].iter().any(|kind| is_present(key, kind)) {
-            faults.push(format!("at least one encryption key type must be specified for slot {slot}"));
+        if !["static", "nodeID", "kms", "tpm"]
+            .iter()
+            .any(|kind| is_present(key, kind))
+        {
+            faults.push(format!(
+                "at least one encryption key type must be specified for slot {slot}"
+            ));
         }
     }
     faults
@@ -184,13 +227,22 @@ fn extension_service(document: View<'_>) -> Option<String> {
     }
     let files = document.items("configFiles");
     if files.is_empty() && document.items("environment").is_empty() {
-        return Some(format!("no config files found for extension {}", quote(name)));
+        return Some(format!(
+            "no config files found for extension {}",
+            quote(name)
+        ));
     }
     files.into_iter().find_map(|file| {
         if file.text("content").is_empty() {
-            Some(format!("extension content is required for extension {}", quote(name)))
+            Some(format!(
+                "extension content is required for extension {}",
+                quote(name)
+            ))
         } else if file.text("mountPath").is_empty() {
-            Some(format!("extension mount path is required for extension {}", quote(name)))
+            Some(format!(
+                "extension mount path is required for extension {}",
+                quote(name)
+            ))
         } else {
             None
         }
@@ -253,7 +305,10 @@ fn rule(document: View<'_>) -> Option<String> {
     let mut ports: Vec<(u16, u16)> = Vec::new();
     for text in document.texts("portSelector.ports") {
         let (low, high) = text.split_once('-').unwrap_or((text, text));
-        ports.push((low.parse().unwrap_or_default(), high.parse().unwrap_or_default()));
+        ports.push((
+            low.parse().unwrap_or_default(),
+            high.parse().unwrap_or_default(),
+        ));
     }
     if ports.is_empty() {
         return Some("portSelector.ports is required".to_owned());
@@ -271,7 +326,10 @@ fn rule(document: View<'_>) -> Option<String> {
             return Some(fault);
         }
     }
-    let invalid = document.items("ingress").into_iter().any(|rule| rule.text("subnet").is_empty());
+    let invalid = document
+        .items("ingress")
+        .into_iter()
+        .any(|rule| rule.text("subnet").is_empty());
     invalid.then(|| "invalid subnet: invalid Prefix".to_owned())
 }
 

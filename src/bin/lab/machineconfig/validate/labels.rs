@@ -22,13 +22,26 @@ pub(super) fn annotations(entries: &[(&str, &str)]) -> Errors {
         if let Some(fault) = name_fault(key) {
             errors.push(fault);
         }
-        if ["talos.dev/owned-annotations", "talos.dev/owned-labels", "talos.dev/owned-taints"].contains(key) {
+        if [
+            "talos.dev/owned-annotations",
+            "talos.dev/owned-labels",
+            "talos.dev/owned-taints",
+        ]
+        .contains(key)
+        {
             errors.push(format!("annotation {} is reserved", quote(key)));
         }
     }
     let most = 256 << 10;
-    if entries.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>() > most {
-        errors.push(format!("total annotation size exceeds limit of {most} bytes"));
+    if entries
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum::<usize>()
+        > most
+    {
+        errors.push(format!(
+            "total annotation size exceeds limit of {most} bytes"
+        ));
     }
     errors
 }
@@ -56,7 +69,9 @@ fn is_qualified(name: &str) -> bool {
     let edge = |letter: Option<char>| letter.is_some_and(|letter| letter.is_ascii_alphanumeric());
     edge(name.chars().next())
         && edge(name.chars().last())
-        && name.chars().all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
+        && name
+            .chars()
+            .all(|letter| letter.is_ascii_alphanumeric() || "-_.".contains(letter))
 }
 
 fn name_fault(key: &str) -> Option<String> {
@@ -75,7 +90,10 @@ fn name_fault(key: &str) -> Option<String> {
     if name.is_empty() {
         Some(format!("name cannot be empty: {}", quote(key)))
     } else if name.len() > LONGEST {
-        Some(format!("name is too long: {} (limit is {LONGEST})", quote(key)))
+        Some(format!(
+            "name is too long: {} (limit is {LONGEST})",
+            quote(key)
+        ))
     } else if is_qualified(name) {
         None
     } else {
@@ -85,18 +103,27 @@ fn name_fault(key: &str) -> Option<String> {
 
 fn domain_fault(domain: &str) -> Option<String> {
     if domain.len() > 253 {
-        return Some(format!("domain name length exceeds limit of 253: {}", quote(domain)));
+        return Some(format!(
+            "domain name length exceeds limit of 253: {}",
+            quote(domain)
+        ));
     }
     let word = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit();
     let label = |label: &str| {
-        label.starts_with(word) && label.ends_with(word) && label.chars().all(|letter| word(letter) || letter == '-')
+        label.starts_with(word)
+            && label.ends_with(word)
+            && label.chars().all(|letter| word(letter) || letter == '-')
     };
-    (!domain.split('.').all(label)).then(|| format!("domain doesn't match required format: {}", quote(domain)))
+    (!domain.split('.').all(label))
+        .then(|| format!("domain doesn't match required format: {}", quote(domain)))
 }
 
 fn value_fault(value: &str) -> Option<String> {
     if value.len() > LONGEST {
-        Some(format!("label value length exceeds limit of {LONGEST}: {}", quote(value)))
+        Some(format!(
+            "label value length exceeds limit of {LONGEST}: {}",
+            quote(value)
+        ))
     } else if value.is_empty() || is_qualified(value) {
         None
     } else {
