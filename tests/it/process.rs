@@ -2,6 +2,11 @@
 //!
 //! Nothing is timed. A fifo that every process of a tree holds open tells when the tree is there, and when the last of it is gone.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, and what they stand on"
+)]
+
 use bootstrap::journal::{CRASH_AFTER_LINE, Durability, Journal};
 use bootstrap::process::guardian::Guardian;
 use bootstrap::process::{Cancel, Command, Identity, MARK, end_survivors, run};
