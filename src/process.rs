@@ -27,7 +27,8 @@ mod tree;
 #[cfg_attr(not(target_os = "linux"), path = "process/elsewhere.rs")]
 mod system;
 
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(test)]
+#[cfg(target_os = "linux")]
 mod tests;
 
 pub use cancel::Cancel;

@@ -52,6 +52,10 @@ fn written() -> (TempDir, PathBuf, Vec<u8>) {
     (folder, path, bytes)
 }
 
+fn newlines(bytes: &[u8]) -> usize {
+    bytes.split(|&byte| byte == b'\n').count() - 1
+}
+
 fn expected(count: usize) -> Vec<Record<Event>> {
     let records = events()
         .into_iter()
@@ -124,7 +128,7 @@ fn cut_anywhere_it_holds_the_whole_records_before() {
     let (_folder, path, bytes) = written();
     for cut in 0..=bytes.len() {
         fs::write(&path, &bytes[..cut]).unwrap();
-        let whole = bytes[..cut].iter().filter(|&&byte| byte == b'\n').count();
+        let whole = newlines(&bytes[..cut]);
         let length = bytes[..cut]
             .iter()
             .rposition(|&byte| byte == b'\n')
@@ -168,7 +172,7 @@ fn any_byte_changed_before_the_last_line_is_refused_with_its_line() {
         for flip in [1, 0x20, 0x80] {
             changed[at] ^= flip;
             fs::write(&path, &changed).unwrap();
-            let expected = bytes[..at].iter().filter(|&&byte| byte == b'\n').count() as u64 + 1;
+            let expected = newlines(&bytes[..at]) as u64 + 1;
             match Journal::<Event>::open(&path) {
                 Err(Error::Damaged { line, .. }) => assert_eq!(line, expected, "byte {at}"),
                 other => panic!("byte {at} with {flip}: {other:?}"),
@@ -213,7 +217,7 @@ fn lines_that_are_missing_doubled_or_moved_are_refused() {
         fs::write(&path, lines.concat()).unwrap();
         match Journal::<Event>::open(&path) {
             Err(Error::Damaged { line, why, .. }) => {
-                assert_eq!((line, why), (expected, Damage::Sum))
+                assert_eq!((line, why), (expected, Damage::Sum));
             }
             other => panic!("{other:?}"),
         }

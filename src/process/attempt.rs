@@ -227,7 +227,7 @@ impl<L: Fn(Stream, &str)> Attendant<L> {
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
                 return Some(Exit::TimedOut);
             }
-            self.turn(deadline, false);
+            self.turn(deadline);
         }
     }
 
@@ -239,7 +239,7 @@ impl<L: Fn(Stream, &str)> Attendant<L> {
             self.tree.signal(Signal::CONT);
         }
         while !self.tree.has_exited() && self.order < Order::Kill && Instant::now() < ends {
-            self.turn(Some(ends), false);
+            self.turn(Some(ends));
         }
         if self.tree.has_exited() {
             return;
@@ -247,7 +247,7 @@ impl<L: Fn(Stream, &str)> Attendant<L> {
         self.tree.signal(Signal::KILL);
         let stuck = Instant::now() + STUCK;
         while !self.tree.has_exited() && Instant::now() < stuck {
-            self.turn(Some(stuck), false);
+            self.turn(Some(stuck));
         }
     }
 
@@ -258,7 +258,7 @@ impl<L: Fn(Stream, &str)> Attendant<L> {
             && self.order == Order::GoOn
             && Instant::now() < until
         {
-            self.turn(Some(until), false);
+            self.turn(Some(until));
         }
     }
 
@@ -270,13 +270,13 @@ impl<L: Fn(Stream, &str)> Attendant<L> {
         }
         rest.signal(Signal::TERM);
         while !rest.is_gone() && self.order < Order::Kill && Instant::now() < ends {
-            self.turn(Some(Instant::now() + TICK), true);
+            self.turn(Some(Instant::now() + TICK));
         }
         let stuck = Instant::now() + STUCK;
         while !rest.is_gone() && Instant::now() < stuck {
             // Each time anew: what is being killed may start others until it is dead.
             rest.signal(Signal::KILL);
-            self.turn(Some(Instant::now() + TICK), true);
+            self.turn(Some(Instant::now() + TICK));
         }
         rest.count() + self.tree.leave()
     }
@@ -293,14 +293,16 @@ impl<L: Fn(Stream, &str)> Attendant<L> {
     }
 
     /// Waits until something happens or the time is over, and moves what can be moved.
-    fn turn(&mut self, until: Option<Instant>, child_is_gone: bool) {
+    fn turn(&mut self, until: Option<Instant>) {
         let mut wait = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let exit = if child_is_gone {
+        let has_exited = self.tree.has_exited();
+        // Once it has ended its file is readable for ever, and waiting for it would be no waiting.
+        let exit = if has_exited {
             None
         } else {
             self.tree.exit_file()
         };
-        if exit.is_none() && !child_is_gone {
+        if exit.is_none() && !has_exited {
             wait = Some(wait.map_or(TICK, |wait| wait.min(TICK)));
         }
         let wait = wait.and_then(|wait| Timespec::try_from(wait).ok());

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 
 /// Runs a command to its end, and to the end of its whole tree.
 ///
-/// `started` is called once there is a process, before anything else is known of it. `lines` is called with every line of output,
+/// `started` is called once there is a process, and before this returns; a first line may overtake it. `lines` is called with every line of output,
 /// masked, on the thread that attends to the process: it must be quick, and may drop what it has no room for.
 ///
 /// If the returned future is dropped, the tree is killed, but not waited for.

@@ -107,9 +107,7 @@ fn every_form_is_masked() {
         hex.to_uppercase(),
         hex,
         percent.replace("%20", "+"),
-        percent
-            .to_lowercase()
-            .replace("p%40ss%2fw%3crd", "p%40ss%2fw%3crd"),
+        percent.to_lowercase(),
         percent,
         json.to_owned(),
         json.replace('<', "\\u003c").replace('&', "\\u0026"),
@@ -363,9 +361,11 @@ fn measure_the_speed_of_masking() {
         "101 secrets, {patterns} forms, built in {:?}",
         begun.elapsed()
     );
-    let log: String = (0..200_000)
-        .map(|n| format!("2026-11-23T04:44:{:02}Z INFO controller=etcd msg=\"member {n} is healthy\" id={:016x}\n", n % 60, next()))
-        .collect();
+    let mut log = String::new();
+    for n in 0..200_000 {
+        let id = next();
+        writeln!(log, "2026-11-23T04:44:{:02}Z INFO controller=etcd msg=\"member {n} is healthy\" id={id:016x}", n % 60).unwrap();
+    }
     let random = STANDARD.encode(
         (0..2_000_000)
             .flat_map(|_| next().to_le_bytes())

@@ -2,6 +2,11 @@
 //!
 //! Nothing is timed. A fifo that every process of a tree holds open tells when the tree is there, and when the last of it is gone.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "these are tests, and what they stand on"
+)]
+
 use bootstrap::journal::{CRASH_AFTER_LINE, Durability, Journal};
 use bootstrap::process::guardian::Guardian;
 use bootstrap::process::{Cancel, Command, Identity, MARK, end_survivors, run};
@@ -12,7 +17,7 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, Stdio};
 use std::sync::mpsc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -34,8 +39,19 @@ fn program(program: impl AsRef<std::ffi::OsStr>) -> std::process::Command {
 /// A runner in a process of its own, and a fifo for its tree.
 struct Runner {
     child: Child,
-    stdout: BufReader<ChildStdout>,
+    lines: mpsc::Receiver<String>,
+    /// What it has said so far. The order of what different threads of it say is not certain.
+    said: Vec<String>,
     folder: TempDir,
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        // When a test fails, nothing of it is to stay.
+        self.child.kill().ok();
+        self.child.wait().ok();
+        end_survivors(&prefix(self.folder.path()), &[]);
+    }
 }
 
 impl Runner {
@@ -64,9 +80,17 @@ impl Runner {
             .spawn()
             .unwrap();
         let stdout = BufReader::new(child.stdout.take().unwrap());
+        let (tell, lines) = mpsc::channel();
+        std::thread::spawn(move || {
+            stdout
+                .lines()
+                .map_while(Result::ok)
+                .try_for_each(|line| tell.send(line))
+        });
         Self {
             child,
-            stdout,
+            lines,
+            said: Vec::new(),
             folder,
         }
     }
@@ -84,15 +108,11 @@ impl Runner {
     /// Returns what the helper says after this word.
     fn said(&mut self, word: &str) -> String {
         loop {
-            let mut line = String::new();
-            assert_ne!(
-                self.stdout.read_line(&mut line).unwrap(),
-                0,
-                "it ended without `{word}`"
-            );
-            if let Some((_, said)) = line.split_once(word) {
+            if let Some((_, said)) = self.said.iter().find_map(|line| line.split_once(word)) {
                 return said.trim().to_owned();
             }
+            let line = self.lines.recv_timeout(FOR_EVER).expect("it says no more");
+            self.said.push(line);
         }
     }
 
