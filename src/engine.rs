@@ -66,6 +66,15 @@ pub struct Reporter {
 }
 
 impl Reporter {
+    /// A reporter to whom nobody listens: for questions outside a run.
+    pub fn nowhere(task: TaskIx) -> Self {
+        Self {
+            task,
+            facts: mpsc::unbounded_channel().0,
+            notes: mpsc::channel(1).0,
+        }
+    }
+
     /// Reports a durable fact.
     pub fn fact(&self, event: Event) {
         // The engine outlives its attempts; when it is gone nobody is left to tell.
@@ -108,6 +117,7 @@ pub struct Engine<'a> {
     observers: Vec<Box<dyn Observer + 'a>>,
     begun: Instant,
     limits: Limits,
+    interrupted_by: Option<String>,
 }
 
 impl<'a> Engine<'a> {
@@ -126,12 +136,18 @@ impl<'a> Engine<'a> {
             observers,
             begun: Instant::now(),
             limits,
+            interrupted_by: None,
         }
     }
 
     /// The run as it stands.
     pub fn run(&self) -> &Run {
         &self.run
+    }
+
+    /// The first signal that asked to stop.
+    pub fn interrupted_by(&self) -> Option<&str> {
+        self.interrupted_by.as_deref()
     }
 
     /// Puts a fact through the door.
@@ -299,6 +315,7 @@ impl<'a> Engine<'a> {
                 signal
             }
         };
+        self.interrupted_by.get_or_insert_with(|| signal.to_owned());
         self.emit(&Event::Interrupted {
             signal: signal.to_owned(),
         })

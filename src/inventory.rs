@@ -83,6 +83,12 @@ impl Node {
 }
 
 impl Cluster {
+    /// What tells it from all other clusters: a hash of everything that is said of it.
+    pub fn identity(&self) -> String {
+        let text = self.json().to_string();
+        blake3::hash(text.as_bytes()).to_hex()[..12].to_owned()
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name

@@ -144,6 +144,9 @@ pub enum Damage {
     /// Its checksum is not that of its text after the lines before it.
     #[error("its checksum does not match: it was changed, moved, or a line before it is missing")]
     Sum,
+    /// It is whole, but goes on.
+    #[error("it goes on after its checksum")]
+    End,
     /// It is not a record.
     #[error("it is not a record")]
     NotARecord,
@@ -361,15 +364,15 @@ fn load<E: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<(Loaded<E>, us
         // Some file systems show zeros where a file had grown before its data arrived.
         let last =
             end.is_none_or(|end| end + 1 == rest.len()) || rest.iter().all(|&byte| byte == 0);
+        let damaged = |why| Error::Damaged {
+            path: path.to_owned(),
+            line,
+            why,
+        };
         match check(text, sum) {
             Ok(next) if end.is_some() => sum = next,
-            Err(why) if !last => {
-                return Err(Error::Damaged {
-                    path: path.to_owned(),
-                    line,
-                    why,
-                });
-            }
+            Err(_) if last && runs_on(text, sum) => return Err(damaged(Damage::End)),
+            Err(why) if !last => return Err(damaged(why)),
             Ok(_) | Err(_) => {
                 torn = Some(Torn {
                     line,
@@ -399,6 +402,12 @@ fn check(text: &[u8], before: u32) -> Result<u32, Damage> {
     } else {
         Err(Damage::Sum)
     }
+}
+
+/// Returns whether a text begins with a whole record and goes on after it: nothing that was cut off does that.
+fn runs_on(text: &[u8], before: u32) -> bool {
+    (TAIL..text.len())
+        .any(|end| text[end - 1] == b'}' && text[end] != 0 && check(&text[..end], before).is_ok())
 }
 
 fn record<E: DeserializeOwned>(path: &Path, text: &[u8], line: u64) -> Result<Record<E>, Error> {
@@ -438,3 +447,6 @@ fn die() -> ! {
         std::thread::park();
     }
 }
+
+#[cfg(test)]
+mod tests;

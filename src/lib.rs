@@ -4,12 +4,14 @@
 //! [`plan`] → [`run`] → [`engine`] (with [`journal`]) → [`perform`], [`observe`] → [`cli`]. Leaves beside them: [`secret`], [`process`],
 //! [`workspace`].
 
+pub mod cli;
 pub mod document;
 pub mod engine;
 pub mod inventory;
 pub mod journal;
 pub mod kind;
 pub mod observe;
+pub mod perform;
 pub mod plan;
 pub mod playbook;
 pub mod process;

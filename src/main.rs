@@ -1,7 +1,9 @@
 //! The command line of `bootstrap`.
 
-use bootstrap::process::guardian;
 use std::process::ExitCode;
+
+use bootstrap::cli;
+use bootstrap::process::guardian;
 
 fn main() -> ExitCode {
     // First of all: a guardian is to cost next to nothing.
@@ -15,5 +17,5 @@ fn main() -> ExitCode {
             .collect();
         return guardian::main(&rest);
     }
-    ExitCode::SUCCESS
+    cli::main()
 }

@@ -22,7 +22,7 @@ mod select;
 mod visit;
 
 pub use expand::make;
-pub use select::Selection;
+pub use select::{Extent, Selection};
 
 /// Which task of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,6 +80,14 @@ impl Item {
             .map(|(_, value)| value.as_str())
             .collect::<Vec<_>>()
             .join("/")
+    }
+
+    /// The cluster that it is for, if it is for one.
+    pub fn cluster(&self) -> Option<&str> {
+        self.0
+            .iter()
+            .find(|(axis, _)| axis == "cluster")
+            .map(|(_, name)| name.as_str())
     }
 
     /// Whether two items agree on every axis that both have: how `needs` joins.

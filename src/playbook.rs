@@ -523,6 +523,30 @@ pub struct Rule {
 }
 
 impl Body {
+    /// What surrounds the commands of a question: nothing but a deadline.
+    pub fn for_question(timeout: Duration, secret: bool) -> Self {
+        Self {
+            when: None,
+            unless: None,
+            refuse: Vec::new(),
+            gate: None,
+            action: Action::Wait,
+            until: None,
+            met: None,
+            maybe: None,
+            retry: None,
+            timeout,
+            effect: Effect::Reads,
+            locks: Vec::new(),
+            cleanup: Vec::new(),
+            outputs: Vec::new(),
+            env: Vec::new(),
+            cwd: None,
+            stdin: None,
+            secret,
+        }
+    }
+
     /// All stages of the body: the action's and the cleanup's.
     pub fn stages(&self) -> impl Iterator<Item = &Stage> {
         let action: &[Stage] = match &self.action {

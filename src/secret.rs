@@ -178,3 +178,6 @@ impl fmt::Debug for Mask {
         f.write_str("Mask(…)")
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,10 +64,11 @@ impl Scope {
     }
 
     fn context(&self) -> Value {
-        self.0
-            .iter()
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
+        Value::from_pairs(
+            self.0
+                .iter()
+                .map(|(name, value)| (name.clone(), value.clone())),
+        )
     }
 }
 

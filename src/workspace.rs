@@ -16,6 +16,7 @@
 
 mod lock;
 
+pub use lock::is_held;
 pub use lock::{Busy, Holder, Lock, LockError};
 
 use crate::secret::{Key, KeyError};
@@ -330,3 +331,6 @@ fn error(what: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Error {
         source,
     }
 }
+
+#[cfg(test)]
+mod tests;

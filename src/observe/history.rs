@@ -272,7 +272,10 @@ pub fn fold(records: &[Record<Event>], held: bool) -> Option<RunSummary> {
     let mut people = People::default();
     let mut before = first.at;
     for record in records {
-        if let Event::RunResumed { version, plan, who } = &record.event {
+        if let Event::RunResumed {
+            version, plan, who, ..
+        } = &record.event
+        {
             summary.version.clone_from(version);
             plan.as_str().clone_into(&mut summary.plan);
             summary.who = who.clone();

@@ -17,7 +17,7 @@ use crate::project::Project;
 use crate::template::{Error, Scope};
 
 /// Names that are functions everywhere.
-const FUNCTIONS: [&str; 16] = [
+const FUNCTIONS: [&str; 17] = [
     "commands",
     "debug",
     "dict",
@@ -34,6 +34,7 @@ const FUNCTIONS: [&str; 16] = [
     "self",
     "true",
     "version",
+    "yaml_file",
 ];
 
 /// Names that every run has.

@@ -7,22 +7,22 @@ use crate::inventory::Axis;
 use crate::kind::Field;
 use crate::plan::bind::Binder;
 use crate::plan::{
-    Duty, Fingerprint, Item, Plan, Selection, Task, TaskIx, TaskKey, check, graph, select,
+    Duty, Extent, Fingerprint, Item, Plan, Selection, Task, TaskIx, TaskKey, check, graph, select,
 };
 use crate::playbook::{Action, Argument, ArgumentValue, Body, Effect, ForEach, Judge, Step, Story};
 use crate::project::Project;
 use crate::template::{Scope, Template};
 
 /// Makes the plan for a selection; everything that is wrong with the selected part is told at once.
-pub fn make(project: &Project, selection: &Selection) -> Result<Plan, Diagnostics> {
+pub fn make(project: &Project, selection: &Selection, extent: Extent) -> Result<Plan, Diagnostics> {
     let mut problems = Diagnostics::default();
     let single = match selection {
         Selection::Task { name, arguments } => single_task(project, name, arguments, &mut problems),
         Selection::Story(_) | Selection::Epic(_) | Selection::Everything => None,
     };
     let stories = match &single {
-        Some(story) => vec![story],
-        None => select::stories(&project.playbook, selection, &mut problems),
+        Some(story) => vec![(story, false)],
+        None => select::stories(&project.playbook, selection, extent, &mut problems),
     };
     check::definitions(project, &mut problems);
     let mut maker = Maker {
@@ -31,8 +31,8 @@ pub fn make(project: &Project, selection: &Selection) -> Result<Plan, Diagnostic
         drafts: Vec::new(),
     };
     let mut done: Vec<(String, std::ops::Range<usize>)> = Vec::new();
-    for story in &stories {
-        let range = maker.story(story, &done);
+    for (story, criteria_only) in &stories {
+        let range = maker.story(story, *criteria_only, &done);
         done.push((story.id.clone(), range));
     }
     let Maker {
@@ -46,7 +46,7 @@ pub fn make(project: &Project, selection: &Selection) -> Result<Plan, Diagnostic
     }
     let names = stories
         .iter()
-        .map(|story| (story.id.clone(), story.title.clone()))
+        .map(|(story, _)| (story.id.clone(), story.title.clone()))
         .collect();
     Ok(Plan {
         goal: selection.words(),
@@ -144,6 +144,7 @@ impl Maker<'_> {
     fn story(
         &mut self,
         story: &Story,
+        criteria_only: bool,
         done: &[(String, std::ops::Range<usize>)],
     ) -> std::ops::Range<usize> {
         let first = self.drafts.len();
@@ -153,7 +154,7 @@ impl Maker<'_> {
         // Where the tasks of each step of this story are, by the step's place in the file.
         let mut ranges: Vec<std::ops::Range<usize>> = vec![0..0; story.steps.len()];
         let before = self.sinks_of_needs(story, done);
-        for at in order {
+        for at in order.into_iter().filter(|_| !criteria_only) {
             let step = &story.steps[at];
             let begin = self.drafts.len();
             let needed: Vec<usize> = step

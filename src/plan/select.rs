@@ -24,6 +24,19 @@ pub enum Selection {
     Everything,
 }
 
+/// How much of a selection is meant.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Extent {
+    /// What was selected and everything that it needs.
+    #[default]
+    Whole,
+    /// What was selected; of what it needs only the acceptance criteria, so that it is refused if they do not hold.
+    Only,
+    /// The acceptance criteria of what was selected, and nothing else.
+    Criteria,
+}
+
 impl Selection {
     /// What it is called in a sentence.
     pub fn words(&self) -> String {
@@ -36,12 +49,13 @@ impl Selection {
     }
 }
 
-/// The stories of a selection with all that they need, needs first.
+/// The stories of a selection with all that they need, needs first; and whether only its criteria are meant.
 pub(super) fn stories<'a>(
     playbook: &'a Playbook,
     selection: &Selection,
+    extent: Extent,
     problems: &mut Diagnostics,
-) -> Vec<&'a Story> {
+) -> Vec<(&'a Story, bool)> {
     let roots: Vec<&Story> = match selection {
         Selection::Story(id) => find(playbook, id, problems).into_iter().collect(),
         Selection::Epic(epic) => {
@@ -73,11 +87,23 @@ pub(super) fn stories<'a>(
     };
     let mut order = Vec::new();
     let mut done = BTreeSet::new();
+    if extent == Extent::Criteria {
+        return roots.into_iter().map(|story| (story, true)).collect();
+    }
+    let chosen: BTreeSet<&str> = roots.iter().map(|story| story.id.as_str()).collect();
     for root in roots {
         let mut path = Vec::new();
         visit(playbook, root, &mut path, &mut done, &mut order, problems);
     }
     order
+        .into_iter()
+        .map(|story| {
+            (
+                story,
+                extent == Extent::Only && !chosen.contains(story.id.as_str()),
+            )
+        })
+        .collect()
 }
 
 fn visit<'a>(

@@ -37,7 +37,7 @@ pub fn end_survivors(marker_prefix: &str, known: &[Identity]) -> Vec<Survivor> {
     let begun = Instant::now();
     let mut clean = 0;
     loop {
-        let alive = find(marker_prefix, known);
+        let alive = find(marker_prefix, known, &survivors);
         for process in &alive {
             let key = (process.pid, process.started);
             survivors.entry(key).or_insert_with(|| {
@@ -77,7 +77,13 @@ pub fn end_survivors(marker_prefix: &str, known: &[Identity]) -> Vec<Survivor> {
     survivors.into_values().collect()
 }
 
-fn find(marker_prefix: &str, known: &[Identity]) -> Vec<Process> {
+/// Returns the living processes of the run. Those found before are told again, because what descends from a process is not seen
+/// to do so once the process is dead.
+fn find(
+    marker_prefix: &str,
+    known: &[Identity],
+    before: &BTreeMap<(u32, u64), Survivor>,
+) -> Vec<Process> {
     Snapshot::take().trees(|process| {
         let is_known = |identity: &Identity| {
             identity.pid == process.pid
@@ -85,7 +91,8 @@ fn find(marker_prefix: &str, known: &[Identity]) -> Vec<Process> {
                 && identity.boot == system::boot()
                 && !identity.boot.is_empty()
         };
-        known.iter().any(is_known)
+        before.contains_key(&(process.pid, process.started))
+            || known.iter().any(is_known)
             || (!marker_prefix.is_empty()
                 && system::mark(process.pid).is_some_and(|mark| mark.starts_with(marker_prefix)))
     })

@@ -192,9 +192,10 @@ impl Rest {
 
     fn look(&mut self) {
         self.group_is_left = reap_group(self.group);
-        let orphaned = orphans()
-            .into_iter()
-            .any(|(_, owner)| owner.as_deref() == Some(&self.marker));
+        let orphaned = orphans().into_iter().any(|(orphan, mark)| {
+            mark.as_deref() == Some(&self.marker)
+                || self.seen.contains(&(orphan.pid, orphan.started))
+        });
         self.alive.clear();
         if !self.group_is_left && !orphaned {
             return;
@@ -202,6 +203,7 @@ impl Rest {
         let group = u32::try_from(self.group.as_raw_pid()).unwrap_or_default();
         self.alive = Snapshot::take().trees(|process| {
             (self.group_is_left && process.group == group)
+                || self.seen.contains(&(process.pid, process.started))
                 || system::mark(process.pid).as_deref() == Some(&self.marker)
         });
         self.seen.extend(

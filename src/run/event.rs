@@ -35,6 +35,9 @@ pub enum Event {
         version: String,
         /// The plan's fingerprint now.
         plan: Fingerprint,
+        /// Every task with its fingerprint, where the plan is not the one of before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        tasks: Vec<(TaskKey, Fingerprint)>,
         /// Who runs it.
         who: Who,
     },
@@ -167,12 +170,9 @@ pub struct Options {
     /// Words typed in advance for destructive confirmations.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub confirm: Vec<String>,
-    /// Nothing that is needed is run with it.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub only: bool,
-    /// Only acceptance criteria.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub criteria_only: bool,
+    /// How much of what was asked for is meant.
+    #[serde(default)]
+    pub extent: crate::plan::Extent,
     /// A file that stands in for every provider of secrets.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secrets_file: Option<std::path::PathBuf>,

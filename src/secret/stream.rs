@@ -15,7 +15,7 @@ pub struct MaskStream {
     mask: Mask,
     version: u64,
     matcher: Option<Arc<Matcher>>,
-    held: Vec<u8>,
+    pub(super) held: Vec<u8>,
     /// How many of the held bytes belong to an occurrence that was replaced already.
     covered: usize,
 }

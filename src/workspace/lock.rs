@@ -63,6 +63,12 @@ pub enum LockError {
     },
 }
 
+/// Whether somebody holds a lock now. Takes nothing that could stand in the way of whoever wants it.
+pub fn is_held(path: &Path) -> bool {
+    File::open(path)
+        .is_ok_and(|file| matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock)))
+}
+
 impl Lock {
     /// Takes the lock, or says who has it. Never waits.
     pub fn take(path: &Path, holder: &Holder) -> Result<Self, LockError> {

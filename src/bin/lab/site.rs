@@ -1,0 +1,121 @@
+//! What stands in the room: machines, DNS records, vaults. Data only; no address here is ever contacted.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The whole room.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Site {
+    /// What people call it.
+    pub(crate) name: String,
+    /// The default gateway of the machines.
+    pub(crate) gateway: String,
+    /// The address of the DNS server.
+    pub(crate) resolver: String,
+    /// Names and addresses of time servers that answer.
+    pub(crate) ntp: Vec<String>,
+    /// Names and their addresses.
+    pub(crate) dns: BTreeMap<String, Vec<String>>,
+    /// The machines.
+    pub(crate) nodes: Vec<Machine>,
+    /// The vaults, as they are before anybody works.
+    pub(crate) vaults: Vec<SiteVault>,
+}
+
+/// One machine.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Machine {
+    /// Its address, in maintenance mode and after.
+    pub(crate) ip: String,
+    /// The serial number of the board.
+    pub(crate) serial: String,
+    /// Who made it.
+    pub(crate) manufacturer: String,
+    /// What it is sold as.
+    pub(crate) product: String,
+    /// Its network cards.
+    pub(crate) links: Vec<Link>,
+    /// Its disks.
+    pub(crate) disks: Vec<Disk>,
+}
+
+/// A network card.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Link {
+    /// The kernel's name.
+    pub(crate) name: String,
+    /// The hardware address.
+    pub(crate) mac: String,
+    /// The kernel's driver.
+    pub(crate) driver: String,
+    /// Megabits a second.
+    pub(crate) speed: u32,
+    /// Whether a cable is in.
+    pub(crate) up: bool,
+}
+
+/// A disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Disk {
+    /// The kernel's name.
+    pub(crate) name: String,
+    /// The model.
+    pub(crate) model: String,
+    /// The serial number.
+    pub(crate) serial: String,
+    /// The size in bytes.
+    pub(crate) size: u64,
+    /// `sata`, `nvme` …
+    pub(crate) transport: String,
+    /// The world wide id.
+    pub(crate) wwid: String,
+    /// Where it is plugged in.
+    pub(crate) bus: String,
+}
+
+/// A vault before anybody works.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SiteVault {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its items.
+    pub(crate) items: Vec<SiteItem>,
+}
+
+/// An item before anybody works.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SiteItem {
+    /// Its title.
+    pub(crate) title: String,
+    /// Its category, as in JSON.
+    pub(crate) category: String,
+    /// Its fields.
+    pub(crate) fields: Vec<SiteField>,
+}
+
+/// A field before anybody works.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct SiteField {
+    /// Its label.
+    pub(crate) label: String,
+    /// Its type, as in JSON.
+    #[serde(rename = "type")]
+    pub(crate) kind: String,
+    /// Its value.
+    pub(crate) value: String,
+}
+
+impl Site {
+    /// Returns the room that the lab brings along.
+    pub(crate) fn built_in() -> Self {
+        serde_json::from_str(include_str!("site.json")).expect("the built-in site can be read")
+    }
+}

@@ -1,0 +1,485 @@
+//! The command line: the only reader of arguments, environment and terminal, and the only place where everything is wired.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand, ValueEnum};
+
+use crate::observe::put;
+use crate::plan::{Extent, Selection};
+use crate::project::{PLAYBOOKS, Project};
+use crate::run::Mode;
+
+mod doctor;
+pub mod error;
+pub mod exit;
+mod history;
+mod look;
+mod render;
+mod work;
+
+use error::Error;
+
+/// Takes Talos Linux Kubernetes clusters from bare metal to a running GitOps platform, by playbooks; and goes on after anything.
+#[derive(Debug, Parser)]
+#[command(name = "bootstrap", version, max_term_width = 100, after_help = AFTER_HELP)]
+struct Args {
+    /// The project's folder [default: the nearest one upwards with `playbooks/`].
+    #[arg(
+        short = 'C',
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "BOOTSTRAP_DIRECTORY"
+    )]
+    directory: Option<PathBuf>,
+
+    /// When to use colour.
+    #[arg(
+        long,
+        global = true,
+        value_name = "WHEN",
+        default_value = "auto",
+        env = "BOOTSTRAP_COLOR"
+    )]
+    color: Colour,
+
+    /// Say what the program itself does, on standard error (twice: more).
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+
+    #[command(subcommand)]
+    command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Exit codes: 0 done, 1 a task failed, 2 usage (plan: changes are pending), 3 invalid playbook or inventory, 4 cannot start,
+5 cannot resume (locked, damaged, nothing to resume), 70 a bug of ours, 130/143/129/131 interrupted by a signal.";
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Colour {
+    /// On a terminal, unless NO_COLOR is set.
+    Auto,
+    /// Always.
+    Always,
+    /// Never.
+    Never,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// Live progress on a terminal, plain lines elsewhere.
+    Auto,
+    /// Plain lines.
+    Plain,
+    /// One event a line, as JSON, on standard output.
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a story, an epic or a task, with everything that it needs and that does not hold yet.
+    Run {
+        #[command(subcommand)]
+        what: What,
+    },
+    /// Go on with the last run, or with a named one, after anything that stopped it.
+    Resume {
+        /// The run [default: the newest unfinished one].
+        run: Option<String>,
+        #[command(flatten)]
+        advance: Advance,
+        /// How to tell what happens.
+        #[arg(short, long, value_name = "FORM", default_value = "auto")]
+        output: Output,
+    },
+    /// Show what a run would do, and why; nothing is changed.
+    Plan {
+        #[command(subcommand)]
+        what: PlanWhat,
+    },
+    /// Ask whether the acceptance criteria of a story or epic hold; nothing is changed.
+    Verify {
+        #[command(subcommand)]
+        what: VerifyWhat,
+    },
+    /// Show where the last run, or a named one, stands.
+    Status {
+        /// The run [default: the newest].
+        run: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// List the runs of this project, newest first.
+    Runs {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show what the processes of a run printed.
+    Logs {
+        /// A task, or the beginning of its name.
+        task: Option<String>,
+        /// The run [default: the newest].
+        #[arg(long)]
+        run: Option<String>,
+        /// Only the names of the files.
+        #[arg(long)]
+        files: bool,
+    },
+    /// Make the files of a render target, such as `talos`.
+    Render(render::RenderArgs),
+    /// Check playbooks, inventory and templates; all that is wrong is told at once.
+    Validate {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check what this machine has: tools and their versions, what the system lets the program do.
+    Doctor {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// Which.
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// A story, with what it needs: `run story 1.3`.
+    Story {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        how: How,
+        /// Not with what it needs: refused if the criteria of those stories do not hold.
+        #[arg(long)]
+        only: bool,
+    },
+    /// All stories of an epic, with what they need.
+    Epic {
+        /// Its number.
+        id: String,
+        #[command(flatten)]
+        how: How,
+        /// Not with what it needs.
+        #[arg(long)]
+        only: bool,
+    },
+    /// One reusable task: `run task talos:apply-node node=10.25.11.11`.
+    Task {
+        /// Its name.
+        name: String,
+        /// Its parameters, as NAME=VALUE.
+        #[arg(value_name = "NAME=VALUE", value_parser = pair)]
+        arguments: Vec<(String, String)>,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PlanWhat {
+    /// A story, with what it needs.
+    Story {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        how: PlanHow,
+        /// Not with what it needs.
+        #[arg(long)]
+        only: bool,
+    },
+    /// All stories of an epic, with what they need.
+    Epic {
+        /// Its number.
+        id: String,
+        #[command(flatten)]
+        how: PlanHow,
+        /// Not with what it needs.
+        #[arg(long)]
+        only: bool,
+    },
+    /// One reusable task.
+    Task {
+        /// Its name.
+        name: String,
+        /// Its parameters, as NAME=VALUE.
+        #[arg(value_name = "NAME=VALUE", value_parser = pair)]
+        arguments: Vec<(String, String)>,
+        #[command(flatten)]
+        how: PlanHow,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum VerifyWhat {
+    /// The criteria of one story.
+    Story {
+        /// Its id.
+        id: String,
+        #[command(flatten)]
+        how: How,
+    },
+    /// The criteria of all stories of an epic.
+    Epic {
+        /// Its number.
+        id: String,
+        #[command(flatten)]
+        how: How,
+    },
+}
+
+#[derive(Debug, ClapArgs)]
+struct PlanHow {
+    /// Ask the read-only questions that tell which steps have something to do.
+    #[arg(long)]
+    probe: bool,
+    /// Like --probe, and show how written files would differ; exit 2 when changes are pending.
+    #[arg(long)]
+    diff: bool,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    secrets: SecretsFile,
+}
+
+#[derive(Debug, ClapArgs)]
+struct How {
+    #[command(flatten)]
+    advance: Advance,
+    /// How many tasks at once.
+    #[arg(short, long, value_name = "N", default_value_t = 16, env = "BOOTSTRAP_JOBS", value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// When a task fails, go on with everything that does not depend on it.
+    #[arg(short, long, conflicts_with = "fail_fast")]
+    keep_going: bool,
+    /// When a task fails, stop everything at once [default: let what runs end].
+    #[arg(short = 'F', long)]
+    fail_fast: bool,
+    /// How to tell what happens.
+    #[arg(short, long, value_name = "FORM", default_value = "auto")]
+    output: Output,
+    #[command(flatten)]
+    secrets: SecretsFile,
+}
+
+#[derive(Debug, ClapArgs)]
+struct Advance {
+    /// Agree to ordinary confirmations in advance.
+    #[arg(short, long)]
+    yes: bool,
+    /// Give a word in advance that a destructive step wants to be typed.
+    #[arg(long, value_name = "WORD")]
+    confirm: Vec<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+struct SecretsFile {
+    /// A YAML file of references and values that stands in for every provider (tests and drills).
+    #[arg(long, value_name = "FILE", env = "BOOTSTRAP_SECRETS_FILE")]
+    secrets_file: Option<PathBuf>,
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err(format!("`{text}` is not NAME=VALUE")),
+    }
+}
+
+impl How {
+    fn mode(&self) -> Mode {
+        match (self.keep_going, self.fail_fast) {
+            (true, _) => Mode::KeepGoing,
+            (false, true) => Mode::FailFast,
+            (false, false) => Mode::Drain,
+        }
+    }
+}
+
+/// What surrounds every command.
+struct Context {
+    /// What was given with `-C`.
+    given: Option<PathBuf>,
+    /// Whether standard output and standard error are painted.
+    colour_out: bool,
+    colour_err: bool,
+}
+
+/// Parses the arguments, does what they say and gives the exit code.
+pub fn main() -> ExitCode {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => {
+            // Help and version are printed by clap to standard output, with exit code 0.
+            let code = if error.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::DONE
+            };
+            error.print().ok();
+            return ExitCode::from(code);
+        }
+    };
+    trace(args.verbose);
+    let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+    let coloured = |terminal: bool| match args.color {
+        Colour::Always => true,
+        Colour::Never => false,
+        Colour::Auto => terminal && !no_colour && !dumb,
+    };
+    let context = Context {
+        given: args.directory,
+        colour_out: coloured(std::io::stdout().is_terminal()),
+        colour_err: coloured(std::io::stderr().is_terminal()),
+    };
+    match dispatch(args.command, &context) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            put(
+                &mut std::io::stderr().lock(),
+                &error.render(context.colour_err),
+            );
+            ExitCode::from(error.code())
+        }
+    }
+}
+
+fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
+    match command {
+        Command::Run { what } => {
+            let (selection, how, extent) = match what {
+                What::Story { id, how, only } => (Selection::Story(id), how, only),
+                What::Epic { id, how, only } => (Selection::Epic(id), how, only),
+                What::Task {
+                    name,
+                    arguments,
+                    how,
+                } => (Selection::Task { name, arguments }, how, false),
+            };
+            let extent = if extent { Extent::Only } else { Extent::Whole };
+            work::run(context, selection, extent, &how)
+        }
+        Command::Verify { what } => {
+            let (selection, how) = match what {
+                VerifyWhat::Story { id, how } => (Selection::Story(id), how),
+                VerifyWhat::Epic { id, how } => (Selection::Epic(id), how),
+            };
+            work::run(context, selection, Extent::Criteria, &how)
+        }
+        Command::Resume {
+            run,
+            advance,
+            output,
+        } => work::resume(context, run.as_deref(), &advance, output),
+        Command::Plan { what } => {
+            let (selection, how, only) = match what {
+                PlanWhat::Story { id, how, only } => (Selection::Story(id), how, only),
+                PlanWhat::Epic { id, how, only } => (Selection::Epic(id), how, only),
+                PlanWhat::Task {
+                    name,
+                    arguments,
+                    how,
+                } => (Selection::Task { name, arguments }, how, false),
+            };
+            look::plan(
+                context,
+                &selection,
+                if only { Extent::Only } else { Extent::Whole },
+                &how,
+            )
+        }
+        Command::Status { run, json } => history::status(context, run.as_deref(), json),
+        Command::Runs { json } => history::runs(context, json),
+        Command::Logs { task, run, files } => {
+            history::logs(context, task.as_deref(), run.as_deref(), files)
+        }
+        Command::Render(args) => render::render(context, &args),
+        Command::Validate { json } => look::validate(context, json),
+        Command::Doctor { json } => doctor::doctor(context, json),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Args::command(), "bootstrap", &mut script);
+            // A closed pipe is the reader's decision.
+            std::io::stdout().lock().write_all(&script).ok();
+            Ok(exit::DONE)
+        }
+    }
+}
+
+fn trace(verbose: u8) {
+    let wanted = std::env::var("BOOTSTRAP_LOG").ok();
+    if verbose == 0 && wanted.is_none() {
+        return;
+    }
+    let filter = wanted.unwrap_or_else(|| {
+        if verbose > 1 {
+            "bootstrap=trace".into()
+        } else {
+            "bootstrap=debug".into()
+        }
+    });
+    tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(std::io::stderr)
+        .init();
+}
+
+impl Context {
+    /// The project's folder: as given, or the nearest one upwards that has playbooks.
+    fn root(&self) -> Result<PathBuf, Error> {
+        let start = match &self.given {
+            Some(given) => given.clone(),
+            None => std::env::current_dir().map_err(|error| {
+                Error::cannot_start("the current folder cannot be read", Some(&error))
+            })?,
+        };
+        let start = start.canonicalize().map_err(|error| {
+            Error::cannot_start(
+                format!("there is no folder {}", start.display()),
+                Some(&error),
+            )
+            .hint("-C names the project's folder")
+        })?;
+        if self.given.is_some() {
+            return Ok(start);
+        }
+        let found = start
+            .ancestors()
+            .find(|folder| folder.join(PLAYBOOKS).is_dir())
+            .map(Path::to_path_buf);
+        Ok(found.unwrap_or(start))
+    }
+
+    fn project(&self) -> Result<Project, Error> {
+        let root = self.root()?;
+        Project::load(&root)
+            .map_err(|broken| Error::invalid(&broken.sources, &broken.problems, self.colour_err))
+    }
+}
+
+/// The caller's environment, as far as it is text.
+fn environment() -> std::collections::BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Args::command().debug_assert();
+    }
+}

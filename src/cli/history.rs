@@ -1,0 +1,148 @@
+//! `status`, `runs` and `logs`: what journals tell.
+
+use std::path::PathBuf;
+
+use crate::cli::error::Error;
+use crate::cli::{Context, exit};
+use crate::journal::Journal;
+use crate::observe::history::{self as told, RunSummary};
+use crate::observe::{put, view::Frame};
+use crate::run::Event;
+use crate::workspace::{RunFolder, Workspace};
+
+/// `status`.
+pub(super) fn status(context: &Context, wanted: Option<&str>, json: bool) -> Result<u8, Error> {
+    let workspace = Workspace::of(&context.root()?);
+    let (folder, run) = find(&workspace, wanted)?;
+    let frame = Frame {
+        directory: context.given.clone(),
+        folder: Some(folder),
+        colour: context.colour_out,
+    };
+    let text = if json {
+        told::json(&run)
+    } else {
+        told::status_text(&run, &frame)
+    };
+    put(&mut std::io::stdout().lock(), &text);
+    Ok(exit::DONE)
+}
+
+/// `runs`.
+pub(super) fn runs(context: &Context, json: bool) -> Result<u8, Error> {
+    let workspace = Workspace::of(&context.root()?);
+    let mut runs = Vec::new();
+    let held = holder_run(&workspace);
+    if workspace.exists() {
+        for folder in workspace.runs()? {
+            match load(&folder, held.as_ref()) {
+                Ok(Some(run)) => runs.push(run),
+                Ok(None) => {}
+                Err(error) => {
+                    put(
+                        &mut std::io::stderr().lock(),
+                        &error.render(context.colour_err),
+                    );
+                }
+            }
+        }
+    }
+    let text = if json {
+        told::runs_json(&runs)
+    } else {
+        told::runs_text(&runs, context.colour_out)
+    };
+    put(&mut std::io::stdout().lock(), &text);
+    Ok(exit::DONE)
+}
+
+/// `logs`.
+pub(super) fn logs(
+    context: &Context,
+    task: Option<&str>,
+    wanted: Option<&str>,
+    files: bool,
+) -> Result<u8, Error> {
+    let workspace = Workspace::of(&context.root()?);
+    let (folder, run) = find(&workspace, wanted)?;
+    let logs = told::logs(&run, &folder, task.unwrap_or_default());
+    let there: Vec<_> = logs.iter().filter(|log| log.path.exists()).collect();
+    if there.is_empty() {
+        let what = task.map_or_else(String::new, |task| format!(" of `{task}`"));
+        return Err(
+            Error::usage(format!("run {} has no log{what}", folder.id())).hint(
+                "`bootstrap status` lists its tasks; a task that started no process has no log",
+            ),
+        );
+    }
+    let mut out = std::io::stdout().lock();
+    for log in there {
+        if files {
+            put(&mut out, &format!("{}\n", log.path.display()));
+            continue;
+        }
+        put(
+            &mut out,
+            &format!("==> {} (attempt {})\n", log.task, log.attempt),
+        );
+        let mut file = std::fs::File::open(&log.path).map_err(|error| {
+            Error::cannot_start(
+                format!("{} cannot be read", log.path.display()),
+                Some(&error),
+            )
+        })?;
+        if std::io::copy(&mut file, &mut out).is_err() {
+            // The reader has had enough.
+            break;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+fn find(workspace: &Workspace, wanted: Option<&str>) -> Result<(RunFolder, RunSummary), Error> {
+    let nothing = || {
+        Error::cannot_resume("no run has been started here", None)
+            .hint("`bootstrap run story ID` starts one")
+    };
+    if !workspace.exists() {
+        return Err(nothing());
+    }
+    let held = holder_run(workspace);
+    let runs = workspace.runs()?;
+    for folder in runs {
+        if wanted.is_some_and(|name| folder.id().as_str() != name) {
+            continue;
+        }
+        match load(&folder, held.as_ref())? {
+            Some(run) => return Ok((folder, run)),
+            None if wanted.is_some() => break,
+            None => {}
+        }
+    }
+    Err(match wanted {
+        Some(name) => {
+            Error::usage(format!("there is no run `{name}`")).hint("`bootstrap runs` lists them")
+        }
+        None => nothing(),
+    })
+}
+
+fn load(folder: &RunFolder, held: Option<&PathBuf>) -> Result<Option<RunSummary>, Error> {
+    let loaded = Journal::<Event>::load_read_only(&folder.journal())?;
+    Ok(told::fold(
+        &loaded.records,
+        held.is_some_and(|path| path == folder.path()),
+    ))
+}
+
+/// The folder of the run that somebody works on now: the newest, if the lock is held.
+fn holder_run(workspace: &Workspace) -> Option<PathBuf> {
+    if !workspace.exists() || !crate::workspace::is_held(&workspace.lock_file()) {
+        return None;
+    }
+    workspace
+        .newest()
+        .ok()
+        .flatten()
+        .map(|folder| folder.path().to_path_buf())
+}

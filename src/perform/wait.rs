@@ -1,0 +1,99 @@
+//! Waiting for an effect: a question asked again and again, with a deadline, and with words for what was seen.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use crate::perform::{Stop, Verdict, Work};
+use crate::playbook::{Question, Until};
+use crate::run::event::Note;
+use crate::run::{Failure, FailureKind};
+use crate::template::Scope;
+
+/// How a wait ended.
+pub(super) enum Waited {
+    /// The effect is there.
+    Arrived {
+        /// What was seen.
+        seen: String,
+        /// After how long.
+        after: Duration,
+    },
+    /// It will not come.
+    Lost {
+        /// What was seen.
+        seen: String,
+    },
+    /// Time is over.
+    Late(Failure),
+}
+
+impl Work<'_> {
+    pub(super) async fn wait(&self, until: &Until, scope: &Scope) -> Result<Waited, Stop> {
+        let pace = self.performer.settings.pace;
+        let within = pace.wait(until.within);
+        let begun = Instant::now();
+        let mut last = String::new();
+        let mut lost_since: Option<Instant> = None;
+        loop {
+            let verdict = self.ask(&until.question, scope, false).await?;
+            if verdict.seen() != last {
+                last = verdict.seen().to_owned();
+                self.write_log(&format!(
+                    "# waiting for {}: {last}\n",
+                    Self::describe(&until.question)
+                ));
+            }
+            if let Verdict::Met(seen) = verdict {
+                let after = begun.elapsed();
+                let first = last.is_empty() || after < Duration::from_millis(1);
+                return Ok(Waited::Arrived {
+                    seen,
+                    after: if first { Duration::ZERO } else { after },
+                });
+            }
+            if !until.lost.is_empty() && self.is_lost(until, &verdict) {
+                let since = *lost_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= pace.wait(until.lost_after).min(within) {
+                    return Ok(Waited::Lost { seen: last });
+                }
+            } else {
+                lost_since = None;
+            }
+            let elapsed = begun.elapsed();
+            if elapsed >= within {
+                let message = format!(
+                    "waited {}s for {}; last seen: {last}",
+                    until.within.as_secs(),
+                    Self::describe(&until.question)
+                );
+                return Ok(Waited::Late(Failure::new(FailureKind::Until, message)));
+            }
+            self.reporter.note(Note::Waiting {
+                seen: format!("{}: {last}", Self::describe(&until.question)),
+                elapsed_ms: millis(elapsed.mul_f64(pace.factor())),
+                within_ms: millis(until.within),
+            });
+            let pause = pace.pause(until.every).min(within - elapsed);
+            tokio::select! {
+                () = tokio::time::sleep(pause) => {}
+                () = self.cancel.termed() => return Err(Stop::Cancelled),
+            }
+        }
+    }
+
+    fn is_lost(&self, until: &Until, verdict: &Verdict) -> bool {
+        let Question::Probe(_) = &until.question else {
+            return false;
+        };
+        let Verdict::Unmet(seen) = verdict else {
+            return false;
+        };
+        seen.split([',', ' ', '='])
+            .any(|word| until.lost.iter().any(|lost| lost == word))
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
