@@ -360,10 +360,29 @@ impl Fold {
         &mut self.tasks[at]
     }
 
+    /// The run goes on with another plan: its tasks, in its order, with what is known of them.
+    fn replan<'k>(&mut self, keys: impl Iterator<Item = &'k TaskKey>) {
+        let mut known: BTreeMap<String, TaskSummary> = std::mem::take(&mut self.tasks)
+            .into_iter()
+            .map(|task| (task.key.clone(), task))
+            .collect();
+        self.index.clear();
+        for key in keys {
+            self.index.insert(key.to_string(), self.tasks.len());
+            let task = known
+                .remove(key.as_str())
+                .unwrap_or_else(|| TaskSummary::new(key));
+            self.tasks.push(task);
+        }
+    }
+
     fn event(&mut self, event: &Event) {
         match event {
-            Event::RunResumed { .. } => {
+            Event::RunResumed { tasks, .. } => {
                 self.result = None;
+                if !tasks.is_empty() {
+                    self.replan(tasks.iter().map(|(key, _)| key));
+                }
                 for task in &mut self.tasks {
                     task.resume();
                 }

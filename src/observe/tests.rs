@@ -14,7 +14,7 @@ use crate::observe::history::{self, Standing, fold};
 use crate::observe::view::{Counts, Frame, criteria, row, summary};
 use crate::observe::words::{clean, command, count, cut, duration, limit, width};
 use crate::observe::{Ending, JsonLines, Lines, listing, report};
-use crate::plan::{Plan, Selection, make};
+use crate::plan::{Extent, Plan, Selection, make};
 use crate::project::Project;
 use crate::run::event::{Note, RunResult};
 use crate::run::{Event, Run};
@@ -63,7 +63,7 @@ pub(super) fn plan() -> Plan {
     std::fs::write(folder.path().join("playbooks/all.yaml"), PLAYBOOK).unwrap();
     std::fs::write(folder.path().join("inventory.yaml"), INVENTORY).unwrap();
     let project = Project::load(folder.path()).unwrap();
-    make(&project, &Selection::Story("1.3".into())).unwrap()
+    make(&project, &Selection::Story("1.3".into()), Extent::default()).unwrap()
 }
 
 fn event(value: Value) -> Event {
@@ -603,6 +603,25 @@ fn a_resumed_run_forgets_the_end_but_not_the_work() {
         words,
         ["unchanged", "running", "changed", "pending", "running"]
     );
+}
+
+#[test]
+fn a_run_that_goes_on_with_another_plan_has_its_tasks() {
+    let mut events = story(&plan());
+    events.push((
+        500_000,
+        event(json!({ "run-resumed": {
+            "version": "0.2.0", "plan": "ffff", "who": { "user": "ben", "host": "desk", "pid": 7 },
+            "tasks": [["1.1/new", "a"], [TWO, "b"]],
+        } })),
+    ));
+    let run = fold(&records(&events), true).unwrap();
+    let tasks: Vec<(&str, &str)> = run
+        .tasks
+        .iter()
+        .map(|task| (task.key.as_str(), task.word()))
+        .collect();
+    assert_eq!(tasks, [("1.1/new", "pending"), (TWO, "changed")]);
 }
 
 #[test]
