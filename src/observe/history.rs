@@ -149,6 +149,15 @@ impl TaskSummary {
         }
     }
 
+    /// The word by which a criterion is counted: one that could not be reached was not checked.
+    pub(crate) fn criterion_word(&self) -> &'static str {
+        if self.status == Status::Blocked {
+            "not checked"
+        } else {
+            self.word()
+        }
+    }
+
     fn tone(&self) -> Tone {
         match self.status {
             Status::Pending | Status::Unchanged | Status::Skipped | Status::Blocked => Tone::Quiet,
@@ -197,6 +206,24 @@ pub struct RunSummary {
     pub counts: Counts,
     /// The tasks, in the plan's order.
     pub tasks: Vec<TaskSummary>,
+}
+
+impl RunSummary {
+    /// Returns the stories that its tasks belong to, in order.
+    pub fn stories(&self) -> Vec<&str> {
+        let mut stories: Vec<&str> = Vec::new();
+        for task in &self.tasks {
+            if !stories.contains(&task.story()) {
+                stories.push(task.story());
+            }
+        }
+        stories
+    }
+
+    /// Returns the tasks of a story.
+    pub fn story<'a>(&'a self, story: &'a str) -> impl Iterator<Item = &'a TaskSummary> {
+        self.tasks.iter().filter(move |task| task.story() == story)
+    }
 }
 
 /// Returns what a journal tells, or nothing if it does not begin as one of a run. `held` is whether somebody works on the run now.
@@ -333,10 +360,29 @@ impl Fold {
         &mut self.tasks[at]
     }
 
+    /// The run goes on with another plan: its tasks, in its order, with what is known of them.
+    fn replan<'k>(&mut self, keys: impl Iterator<Item = &'k TaskKey>) {
+        let mut known: BTreeMap<String, TaskSummary> = std::mem::take(&mut self.tasks)
+            .into_iter()
+            .map(|task| (task.key.clone(), task))
+            .collect();
+        self.index.clear();
+        for key in keys {
+            self.index.insert(key.to_string(), self.tasks.len());
+            let task = known
+                .remove(key.as_str())
+                .unwrap_or_else(|| TaskSummary::new(key));
+            self.tasks.push(task);
+        }
+    }
+
     fn event(&mut self, event: &Event) {
         match event {
-            Event::RunResumed { .. } => {
+            Event::RunResumed { tasks, .. } => {
                 self.result = None;
+                if !tasks.is_empty() {
+                    self.replan(tasks.iter().map(|(key, _)| key));
+                }
                 for task in &mut self.tasks {
                     task.resume();
                 }
@@ -416,13 +462,7 @@ impl TaskSummary {
     fn lose(&mut self) {
         self.waits_for = None;
         match self.status {
-            Status::Running => {
-                self.status = Status::InDoubt;
-                self.why = format!(
-                    "attempt {} may have had its effect; its probe decides",
-                    self.attempts
-                );
-            }
+            Status::Running => self.doubt(),
             Status::Retry => self.status = Status::Failed,
             Status::Pending
             | Status::InDoubt
@@ -443,15 +483,13 @@ impl TaskSummary {
             .as_ref()
             .is_some_and(|failure| failure.kind == FailureKind::InDoubt);
         match self.status {
-            Status::Failed | Status::Cancelled if in_doubt || self.status == Status::Cancelled => {
-                self.status = Status::InDoubt;
-            }
+            Status::Cancelled => self.doubt(),
+            Status::Failed if in_doubt => self.doubt(),
             Status::Failed | Status::Blocked => {
                 self.status = Status::Pending;
                 self.why.clear();
             }
-            Status::Cancelled
-            | Status::Pending
+            Status::Pending
             | Status::Running
             | Status::InDoubt
             | Status::Retry
@@ -459,6 +497,14 @@ impl TaskSummary {
             | Status::Unchanged
             | Status::Skipped => {}
         }
+    }
+
+    fn doubt(&mut self) {
+        self.status = Status::InDoubt;
+        self.why = format!(
+            "attempt {} may have had its effect; its probe decides",
+            self.attempts
+        );
     }
 }
 
@@ -549,17 +595,11 @@ pub fn runs_json(runs: &[RunSummary]) -> String {
 /// Returns how a run stands: what is done, what is not, why, and last of all what failed and what to do next.
 pub fn status_text(run: &RunSummary, frame: &Frame) -> String {
     let mut text = String::new();
-    let mut stories: Vec<&str> = Vec::new();
-    for task in &run.tasks {
-        if !stories.contains(&task.story()) {
-            stories.push(task.story());
-        }
-    }
-    for story in stories {
+    for story in run.stories() {
         let _ = writeln!(text, "story {story}");
         let mut table = Table::new(2);
         let mut criteria = Criteria::default();
-        for task in run.tasks.iter().filter(|task| task.story() == story) {
+        for task in run.story(story) {
             let took = Duration::from_millis(task.elapsed_ms);
             let why = task
                 .waits_for
@@ -579,11 +619,7 @@ pub fn status_text(run: &RunSummary, frame: &Frame) -> String {
                 (Tone::Plain, why),
             ]);
             if task.is_criterion() {
-                criteria.add(if task.status == Status::Blocked {
-                    "not checked"
-                } else {
-                    task.word()
-                });
+                criteria.add(task.criterion_word());
             }
         }
         text.push_str(&table.text(frame.colour));

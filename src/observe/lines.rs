@@ -62,13 +62,13 @@ impl<'a> Lines<'a> {
             let key = plan.task(ix).key.as_str();
             due.push(match &last.note {
                 Some(note @ Note::Waiting { .. }) => {
-                    Said::new(Tone::Busy, "waiting", key, noted(note))
+                    Said::new(Tone::Busy, "waiting", key, &noted(note))
                 }
                 Some(note) => {
                     let text = format!("for {running}: {}", noted(note));
-                    Said::new(Tone::Busy, "running", key, text)
+                    Said::new(Tone::Busy, "running", key, &text)
                 }
-                None => Said::new(Tone::Busy, "running", key, format!("for {running}")),
+                None => Said::new(Tone::Busy, "running", key, &format!("for {running}")),
             });
         }
         for said in due {

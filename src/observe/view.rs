@@ -113,7 +113,7 @@ fn why(plan: &Plan, run: &Run, ix: TaskIx, at: Elapsed) -> String {
         TaskState::Backoff { next, until, why } => {
             format!(
                 "attempt {next} in {}: {why}",
-                duration(until.saturating_sub(at))
+                limit(until.saturating_sub(at))
             )
         }
         TaskState::Pending => why_pending(plan, run, ix),
@@ -227,7 +227,7 @@ pub fn said(plan: &Plan, run: &Run, event: &Event, at: Elapsed) -> Option<Said> 
             Tone::Plain,
             "run",
             id,
-            format!("{}, {}", plan.goal, count(tasks.len(), "task")),
+            &format!("{}, {}", plan.goal, count(tasks.len(), "task")),
         ),
         Event::RunResumed { .. } => {
             let counts = Counts::of(plan, run);
@@ -236,13 +236,13 @@ pub fn said(plan: &Plan, run: &Run, event: &Event, at: Elapsed) -> Option<Said> 
                 counts.done,
                 count(counts.total, "task")
             );
-            Said::new(Tone::Plain, "resume", &plan.goal, text)
+            Said::new(Tone::Plain, "resume", &plan.goal, &text)
         }
         Event::SurvivorEnded { pid, command } => Said::new(
             Tone::Warn,
             "ended",
             &format!("process {pid}"),
-            format!("left over from the run that died: {command}"),
+            &format!("left over from the run that died: {command}"),
         ),
         Event::AttemptStarted {
             task,
@@ -255,12 +255,12 @@ pub fn said(plan: &Plan, run: &Run, event: &Event, at: Elapsed) -> Option<Said> 
                     Tone::Warn,
                     "in doubt",
                     task.as_str(),
-                    "an earlier attempt may have had its effect; its probe decides".into(),
+                    "an earlier attempt may have had its effect; its probe decides",
                 ),
-                (false, 1) => Said::new(Tone::Busy, "start", task.as_str(), title.into()),
+                (false, 1) => Said::new(Tone::Busy, "start", task.as_str(), title),
                 (false, _) => {
                     let text = format!("{title} (attempt {attempt})");
-                    Said::new(Tone::Busy, "start", task.as_str(), text)
+                    Said::new(Tone::Busy, "start", task.as_str(), &text)
                 }
             }
         }
@@ -272,11 +272,9 @@ pub fn said(plan: &Plan, run: &Run, event: &Event, at: Elapsed) -> Option<Said> 
         } => ended(plan, run, (task.as_str(), *attempt), end, at)
             .took(Duration::from_millis(*elapsed_ms)),
         Event::TaskSkipped { task, reason } => {
-            Said::new(Tone::Quiet, "skipped", task.as_str(), reason.why())
+            Said::new(Tone::Quiet, "skipped", task.as_str(), &reason.why())
         }
-        Event::TaskReopened { task, why } => {
-            Said::new(Tone::Warn, "again", task.as_str(), why.clone())
-        }
+        Event::TaskReopened { task, why } => Said::new(Tone::Warn, "again", task.as_str(), why),
         Event::Confirmed {
             task,
             who,
@@ -287,18 +285,18 @@ pub fn said(plan: &Plan, run: &Run, event: &Event, at: Elapsed) -> Option<Said> 
                 .as_ref()
                 .map_or(String::new(), |note| format!(": {note}"));
             let text = format!("by {who}, {how}{note}");
-            Said::new(Tone::Plain, "confirmed", task.as_str(), text)
+            Said::new(Tone::Plain, "confirmed", task.as_str(), &text)
         }
-        Event::Paused { task, say } => Said::new(Tone::Warn, "paused", task.as_str(), say.clone()),
+        Event::Paused { task, say } => Said::new(Tone::Warn, "paused", task.as_str(), say),
         Event::Continued { task, paused_ms } => {
             let text = format!("after {}", duration(Duration::from_millis(*paused_ms)));
-            Said::new(Tone::Plain, "continued", task.as_str(), text)
+            Said::new(Tone::Plain, "continued", task.as_str(), &text)
         }
         Event::RunEnded { result } => Said::new(
             result_tone(*result),
             "end",
             &plan.goal,
-            format!("{} after {}", result_word(*result), duration(at)),
+            &format!("{} after {}", result_word(*result), duration(at)),
         ),
         Event::ProcessStarted { .. } | Event::Interrupted { .. } => return None,
     };
@@ -317,26 +315,26 @@ fn ended(
     let backoff = ix.map(|ix| run.state(ix));
     match end {
         AttemptEnd::Changed { why, .. } | AttemptEnd::Unchanged { why, .. } if criterion => {
-            Said::new(Tone::Good, "met", key, why.clone())
+            Said::new(Tone::Good, "met", key, why)
         }
-        AttemptEnd::Changed { why, .. } => Said::new(Tone::Good, "changed", key, why.clone()),
-        AttemptEnd::Unchanged { why, .. } => Said::new(Tone::Quiet, "unchanged", key, why.clone()),
-        AttemptEnd::Skipped { why } => Said::new(Tone::Quiet, "skipped", key, why.clone()),
-        AttemptEnd::Cancelled => Said::new(Tone::Warn, "cancelled", key, "it was stopped".into()),
+        AttemptEnd::Changed { why, .. } => Said::new(Tone::Good, "changed", key, why),
+        AttemptEnd::Unchanged { why, .. } => Said::new(Tone::Quiet, "unchanged", key, why),
+        AttemptEnd::Skipped { why } => Said::new(Tone::Quiet, "skipped", key, why),
+        AttemptEnd::Cancelled => Said::new(Tone::Warn, "cancelled", key, "it was stopped"),
         AttemptEnd::Failed { failure, .. } => match backoff {
             Some(TaskState::Backoff { next, until, .. }) => {
-                let pause = duration(until.saturating_sub(at));
+                let pause = limit(until.saturating_sub(at));
                 let text = format!(
                     "attempt {attempt} failed, attempt {next} in {pause}: {}",
                     failure.line()
                 );
-                Said::new(Tone::Warn, "retry", key, text)
+                Said::new(Tone::Warn, "retry", key, &text)
             }
             _ => Said::new(
                 Tone::Bad,
                 failure_word(criterion, failure),
                 key,
-                failure.line(),
+                &failure.line(),
             ),
         },
     }
@@ -407,13 +405,13 @@ pub struct Said {
 }
 
 impl Said {
-    pub(crate) fn new(tone: Tone, word: &'static str, subject: &str, text: String) -> Self {
+    pub(crate) fn new(tone: Tone, word: &'static str, subject: &str, text: &str) -> Self {
         Self {
             tone,
             word,
             subject: clean(subject),
             took: None,
-            text: clean(&text),
+            text: clean(text),
         }
     }
 
