@@ -18,6 +18,8 @@ pub(crate) enum Reply {
     After(u64, Answer),
     /// Nothing yet: look again after some milliseconds of lab time.
     Again(u64),
+    /// A part of stderr that is seen at once; look again after some milliseconds of lab time.
+    Tell(String, u64),
     /// No answer, ever.
     Hang,
 }
@@ -69,6 +71,10 @@ impl Room {
                     return answer;
                 }
                 Ok(Reply::Again(wait)) => self.pause(wait),
+                Ok(Reply::Tell(text, wait)) => {
+                    Answer::fail(0, text).deliver();
+                    self.pause(wait);
+                }
                 Ok(Reply::Hang) => loop {
                     self.pause(3_600_000);
                 },

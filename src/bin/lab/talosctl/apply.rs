@@ -74,26 +74,36 @@ fn read(call: &Invocation) -> Result<String, Answer> {
         return Err(call.fail("no filename supplied for configuration"));
     };
     let text = fs::read_to_string(file).map_err(|error| {
-        let why = match error.kind() {
-            std::io::ErrorKind::NotFound => "no such file or directory".to_string(),
-            _ => error.to_string(),
-        };
         call.fail(format!(
-            "failed to read configuration from \"{file}\": open {file}: {why}"
+            "failed to read configuration from \"{file}\": open {file}: {}",
+            go_words(&error)
         ))
     })?;
     if text.is_empty() {
         return Err(call.fail("no configuration data read"));
     }
-    let patches: Vec<String> = call
-        .every("config-patch")
-        .iter()
-        .map(ToString::to_string)
-        .collect();
+    let mut patches = Vec::new();
+    for given in call.every("config-patch") {
+        patches.push(match given.strip_prefix('@') {
+            Some(path) => fs::read_to_string(path)
+                .map_err(|error| call.fail(format!("open {path}: {}", go_words(&error))))?,
+            None => given.to_string(),
+        });
+    }
     if patches.is_empty() {
         return Ok(text);
     }
     machineconfig::patch(&text, &patches).map_err(|why| call.fail(why))
+}
+
+/// Returns what Go calls an error of the operating system.
+fn go_words(error: &std::io::Error) -> String {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "no such file or directory".to_string(),
+        std::io::ErrorKind::PermissionDenied => "permission denied".to_string(),
+        std::io::ErrorKind::IsADirectory => "is a directory".to_string(),
+        _ => error.to_string(),
+    }
 }
 
 /// Gives a config to a node; returns what the node says.

@@ -74,3 +74,73 @@ fn execute(world: &mut World, ip: &str) -> Result<(), Rpc> {
     world.bootstrap(ip);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::execute;
+    use crate::facts::Facts;
+    use crate::site::Site;
+    use crate::world::{Config, Etcd, NewWorld, Phase, World};
+
+    const IP: &str = "10.25.11.11";
+
+    fn world(kind: &str, faults: &[&str]) -> World {
+        let mut world = World::build(NewWorld {
+            name: "test".to_string(),
+            seed: 1,
+            speed: 1.0,
+            created_ms: 0,
+            site: Site::built_in(),
+            faults: faults.iter().map(ToString::to_string).collect(),
+        })
+        .unwrap();
+        let node = world.nodes.get_mut(IP).unwrap();
+        let facts = Facts {
+            kind: kind.to_string(),
+            ..Facts::default()
+        };
+        node.config = Some(Config {
+            text: String::new(),
+            facts,
+            at_ms: 0,
+        });
+        node.phase = Phase::Booting { until: 1_000 };
+        world.advance(1_000);
+        world
+    }
+
+    fn said(world: &mut World) -> String {
+        execute(world, IP).map_or_else(|rpc| rpc.to_string(), |()| "ok".to_string())
+    }
+
+    #[test]
+    fn the_checks_come_in_the_order_of_the_node() {
+        let mut world = world("controlplane", &["ntp-late=60", "bootstrap-late=30"]);
+        assert!(said(&mut world).ends_with("bootstrap is not available yet"));
+        world.advance(40_000);
+        assert!(said(&mut world).ends_with("time is not in sync yet"));
+        world.advance(70_000);
+        assert_eq!(said(&mut world), "ok");
+    }
+
+    #[test]
+    fn a_worker_cannot_be_bootstrapped() {
+        let mut world = world("worker", &[]);
+        world.advance(60_000);
+        assert!(said(&mut world).contains("only be performed on a control plane"));
+    }
+
+    #[test]
+    fn a_second_call_is_accepted_until_etcd_has_started() {
+        let mut world = world("controlplane", &[]);
+        world.advance(60_000);
+        assert_eq!(said(&mut world), "ok");
+        assert_eq!(said(&mut world), "ok");
+        world.advance(120_000);
+        assert!(matches!(world.nodes[IP].etcd, Etcd::Running { .. }));
+        assert_eq!(
+            said(&mut world),
+            "rpc error: code = AlreadyExists desc = etcd data directory is not empty"
+        );
+    }
+}

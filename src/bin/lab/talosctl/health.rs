@@ -5,7 +5,7 @@ use super::wire::Client;
 use crate::answer::Answer;
 use crate::cobra::{Invocation, duration_ms};
 use crate::room::{Reply, Room};
-use crate::text::several;
+use crate::text::{lines, several};
 use crate::world::World;
 
 const CHECKS: [&str; 13] = [
@@ -45,7 +45,7 @@ pub(super) fn run(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
     let limit = call
         .flag("wait-timeout")
         .map_or(1_200_000, |text| duration_ms(text).unwrap_or(1_200_000));
-    let mut lines: Vec<String> = Vec::new();
+    let (mut told, mut last): (Vec<String>, String) = (Vec::new(), String::new());
     let (mut begun, mut entered, mut index) = (None, 0, 0);
     Ok(room.play(300, |world| {
         let targets = match client.reach(world, true) {
@@ -61,27 +61,29 @@ pub(super) fn run(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
             begun = Some(world.now_ms);
             entered = world.now_ms;
             let shown: Vec<String> = nodes.iter().map(|ip| format!("\"{ip}\"")).collect();
-            lines.push(format!("discovered nodes: [{}]", shown.join(" ")));
-            lines.push(format!("waiting for {}: ...", CHECKS[0]));
+            told.push(format!("discovered nodes: [{}]", shown.join(" ")));
+            told.push(format!("waiting for {}: ...", CHECKS[0]));
         }
         while let Ok(()) = check(world, &nodes, index) {
-            lines.push(format!("waiting for {}: OK", CHECKS[index]));
+            told.push(format!("waiting for {}: OK", CHECKS[index]));
             index += 1;
             entered = world.now_ms;
-            lines.push(format!("waiting for {}: ...", CHECKS[index]));
+            told.push(format!("waiting for {}: ...", CHECKS[index]));
         }
         if let Err(why) = check(world, &nodes, index) {
             let line = format!("waiting for {}: {why}", CHECKS[index]);
-            if lines.last() != Some(&line) {
-                lines.push(line);
+            if last != line {
+                told.push(line.clone());
+                last = line;
             }
         }
+        let news = lines(std::mem::take(&mut told));
         let own = if index == 12 { 600_000 } else { 300_000 };
         if world.now_ms - entered >= own || world.now_ms - begun.unwrap_or_default() >= limit {
             let end = call.fail("healthcheck error: rpc error: code = DeadlineExceeded desc = context deadline exceeded");
-            return Reply::Done(Answer { stderr: format!("{}\n{}", lines.join("\n"), end.stderr), ..end });
+            return Reply::Done(Answer::fail(1, news + &end.stderr));
         }
-        Reply::Again(5_000)
+        Reply::Tell(news, 5_000)
     }))
 }
 

@@ -6,6 +6,7 @@ use crate::answer::Answer;
 use crate::chance;
 use crate::cobra::Invocation;
 use crate::room::{Reply, Room};
+use crate::text::lines;
 use crate::world::{Phase, Port, Then, World};
 
 /// Plays `reset`.
@@ -70,10 +71,10 @@ fn run(
     let client = Client::open(call)?;
     let prefix = format!("error executing {name}: ");
     let mut begun = None;
-    let mut lines = Vec::new();
+    let mut told = Vec::new();
     Ok(room.play(300, |world| {
         if let Some(start) = begun {
-            return watch(call, world, &client, name, then, (start, limit), &mut lines);
+            return watch(call, world, &client, name, then, (start, limit));
         }
         let reply = unary(
             world,
@@ -96,14 +97,14 @@ fn run(
                 begun = Some(world.now_ms);
                 for node in &client.nodes {
                     let actor = chance::uuid(world.seed, &format!("actor {} {node}", world.calls));
-                    lines.push(format!("\"{node}\": waiting for actor ID"));
-                    lines.push(format!("\"{node}\": actor ID: {actor}"));
-                    lines.push(format!("\"{node}\": sequence: {name} action: START"));
-                    lines.push(format!("\"{node}\": phase: cleanup action: START"));
-                    lines.push(format!("\"{node}\": task: stopAllPods action: START"));
-                    lines.push(format!("\"{node}\": events check condition met"));
+                    told.push(format!("\"{node}\": waiting for actor ID"));
+                    told.push(format!("\"{node}\": actor ID: {actor}"));
+                    told.push(format!("\"{node}\": sequence: {name} action: START"));
+                    told.push(format!("\"{node}\": phase: cleanup action: START"));
+                    told.push(format!("\"{node}\": task: stopAllPods action: START"));
+                    told.push(format!("\"{node}\": events check condition met"));
                 }
-                Reply::Again(2_000)
+                Reply::Tell(lines(std::mem::take(&mut told)), 2_000)
             }
             Reply::After(wait, answer) if waits => {
                 let text = answer
@@ -152,7 +153,6 @@ fn watch(
     name: &str,
     then: &Then,
     (start, limit): (u64, u64),
-    lines: &mut Vec<String>,
 ) -> Reply {
     let comes_back = matches!(then, Then::Reboot | Then::Reset { reboot: true, .. });
     let done = client.nodes.iter().all(|ip| {
@@ -168,22 +168,15 @@ fn watch(
     // A reboot ends only when the node is ready, which it is not while there is no CNI.
     let late = world.now_ms >= start + limit;
     if done && (name == "reset" || !comes_back) {
-        if comes_back {
-            for node in &client.nodes {
-                lines.push(format!("\"{node}\": unavailable, retrying..."));
-                lines.push(format!("\"{node}\": post check passed"));
-            }
-        }
-        return Reply::Done(Answer {
-            stdout: Vec::new(),
-            stderr: lines.join("\n") + "\n",
-            code: 0,
+        let nodes = client.nodes.iter().filter(|_| comes_back);
+        let told = nodes.flat_map(|node| {
+            ["unavailable, retrying...", "post check passed"]
+                .map(|text| format!("\"{node}\": {text}"))
         });
+        return Reply::Done(Answer::fail(0, lines(told)));
     }
     if late {
-        let mut answer = call.fail("context deadline exceeded");
-        answer.stderr = format!("{}\n{}", lines.join("\n"), answer.stderr);
-        return Reply::Done(answer);
+        return Reply::Done(call.fail("context deadline exceeded"));
     }
     Reply::Again(2_000)
 }

@@ -373,3 +373,110 @@ pub(crate) fn hangs(world: &mut World, client: &Client) -> bool {
         .iter()
         .any(|node| world.fires(Kind::Hang, node))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Client, Late};
+    use crate::facts::Facts;
+    use crate::site::Site;
+    use crate::talosctl::talosconfig::Context;
+    use crate::world::{Config, NewWorld, Phase, World};
+
+    const ONE: &str = "10.25.11.11";
+    const TWO: &str = "10.25.11.12";
+
+    fn world() -> World {
+        let mut world = World::build(NewWorld {
+            name: "test".to_string(),
+            seed: 1,
+            speed: 1.0,
+            created_ms: 0,
+            site: Site::built_in(),
+            faults: Vec::new(),
+        })
+        .unwrap();
+        let facts = Facts {
+            kind: "controlplane".to_string(),
+            ca: "ours".to_string(),
+            ..Facts::default()
+        };
+        let node = world.nodes.get_mut(ONE).unwrap();
+        node.config = Some(Config {
+            text: String::new(),
+            facts,
+            at_ms: 0,
+        });
+        node.phase = Phase::Up { since: 0 };
+        world
+    }
+
+    fn client(endpoint: &str, node: &str, ca: Option<&str>) -> Client {
+        let credentials = ca.map(|ca| Context {
+            ca: ca.to_string(),
+            crt: "crt".to_string(),
+            ..Context::default()
+        });
+        Client {
+            endpoints: vec![endpoint.to_string()],
+            nodes: vec![node.to_string()],
+            credentials,
+        }
+    }
+
+    fn why(result: Result<Vec<super::Target>, Late>) -> String {
+        result.unwrap_err().rpc.to_string()
+    }
+
+    #[test]
+    fn certificates_tell_ours_foreign_fresh_and_configured_apart() {
+        let mut world = world();
+        let ours = client(ONE, ONE, Some("ours"))
+            .reach(&mut world, true)
+            .unwrap();
+        assert_eq!(ours[0].ip.as_deref(), Ok(ONE));
+        let foreign = why(client(ONE, ONE, Some("theirs")).reach(&mut world, true));
+        assert!(foreign.contains("x509: Ed25519 verification failure"));
+        let fresh = why(client(TWO, TWO, Some("ours")).reach(&mut world, true));
+        assert!(fresh.ends_with("x509: certificate signed by unknown authority\""));
+        let insecure = why(client(ONE, ONE, None).reach(&mut world, true));
+        assert!(insecure.contains("tls: certificate required"));
+        assert!(client(TWO, TWO, None).reach(&mut world, true).is_ok());
+    }
+
+    #[test]
+    fn an_endpoint_passes_calls_on_only_to_its_own_kind() {
+        let mut world = world();
+        let targets = client(ONE, TWO, Some("ours"))
+            .reach(&mut world, true)
+            .unwrap();
+        let rpc = targets[0].ip.clone().unwrap_err().to_string();
+        assert!(rpc.contains("certificate signed by unknown authority"));
+        world.switch_off(TWO, None).unwrap();
+        let targets = client(ONE, TWO, Some("ours"))
+            .reach(&mut world, true)
+            .unwrap();
+        assert!(
+            targets[0]
+                .ip
+                .clone()
+                .unwrap_err()
+                .to_string()
+                .contains("no route to host")
+        );
+    }
+
+    #[test]
+    fn what_nobody_listens_on_is_refused_or_has_no_route() {
+        let mut world = world();
+        world.nodes.get_mut(TWO).unwrap().phase = Phase::Installing { until: 9_000 };
+        assert!(why(client(TWO, TWO, None).reach(&mut world, true)).contains("connection refused"));
+        assert!(
+            why(client("10.9.9.9", TWO, None).reach(&mut world, true)).contains("no route to host")
+        );
+        let unnamed = why(client("nope.example", TWO, None).reach(&mut world, true));
+        assert_eq!(
+            unnamed,
+            "rpc error: code = Unavailable desc = name resolver error: produced zero addresses"
+        );
+    }
+}
