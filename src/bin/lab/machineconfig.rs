@@ -14,6 +14,8 @@ mod generate;
 mod go;
 mod jsonpatch;
 mod merge;
+mod quoting;
+mod scalar;
 mod schema;
 mod unknown;
 mod url;

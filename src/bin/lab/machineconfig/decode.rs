@@ -2,9 +2,10 @@
 
 use super::custom;
 use super::go::{duration, quote};
+use super::scalar::{self, Scalar};
 use super::schema::{self, Custom, Shape};
 use super::value::Value;
-use super::yaml::{self, Kind, Node, Scalar};
+use super::yaml::{Kind, Node};
 use std::collections::BTreeMap;
 
 /// Decodes a document into a type. The error is what follows `error decoding  to *T: `.
@@ -116,7 +117,7 @@ impl Decoder {
         let meaning = if node.indicated_string() || (node.tagged && node.tag == "!!str") {
             Scalar::Str
         } else {
-            yaml::resolve(&node.value).1
+            scalar::resolve(&node.value).1
         };
         let value = match (shape, meaning) {
             (Shape::Str, _) | (Shape::Any, Scalar::Str) => Value::Str(node.value.clone()),
@@ -273,7 +274,7 @@ impl Decoder {
                 return Ok(self.integer_scalar(node, Shape::Int(0, u32::MAX.into()), ty, out));
             }
             Custom::Duration => match duration(&node.value) {
-                Some(span) if scalar && yaml::resolve(&node.value).1 == Scalar::Str => {
+                Some(span) if scalar && scalar::resolve(&node.value).1 == Scalar::Str => {
                     *out = Value::Int(span);
                 }
                 _ => return Ok(self.misfit(node, ty)),
@@ -281,7 +282,7 @@ impl Decoder {
             Custom::PortRange
                 if scalar
                     && !node.indicated_string()
-                    && let Scalar::Int(port) = yaml::resolve(&node.value).1 =>
+                    && let Scalar::Int(port) = scalar::resolve(&node.value).1 =>
             {
                 *out = Value::Str(
                     u16::try_from(port)

@@ -156,7 +156,7 @@ mod tests {
         keys.sort_by(|left, right| natural(left, right));
         assert_eq!(
             keys,
-            ["B", "a", "a.b", "a/b", "ab", "b2", "b10", "x01y", "x1y"]
+            ["B", "a", "a.b", "a/b", "ab", "b2", "b10", "x1y", "x01y"]
         );
     }
 
