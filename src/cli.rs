@@ -21,7 +21,7 @@ mod work;
 
 use error::Error;
 
-/// Takes Talos Linux Kubernetes clusters from bare metal to a running GitOps platform, by playbooks; and goes on after anything.
+/// Takes Talos Linux Kubernetes clusters from bare metal to a running `GitOps` platform, by playbooks; and goes on after anything.
 #[derive(Debug, Parser)]
 #[command(name = "bootstrap", version, max_term_width = 100, after_help = AFTER_HELP)]
 struct Args {
@@ -59,7 +59,7 @@ Exit codes: 0 done, 1 a task failed, 2 usage (plan: changes are pending), 3 inva
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Colour {
-    /// On a terminal, unless NO_COLOR is set.
+    /// On a terminal, unless `NO_COLOR` is set.
     Auto,
     /// Always.
     Always,

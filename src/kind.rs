@@ -39,7 +39,7 @@ pub enum Kind {
     /// A cluster of the inventory, by name.
     Cluster,
     /// A list of one type.
-    List(Box<Kind>),
+    List(Box<Self>),
     /// One of these words.
     OneOf(Vec<String>),
     /// A mapping with these keys.
@@ -106,17 +106,18 @@ impl Field {
                     ..field(kind.clone())
                 })
             }
-            Shape::List(values) => match values.as_slice() {
-                [one] => Self::read(name, one, problems)
-                    .map(|inner| field(Kind::List(Box::new(inner.kind)))),
-                _ => {
+            Shape::List(values) => {
+                if let [one] = values.as_slice() {
+                    Self::read(name, one, problems)
+                        .map(|inner| field(Kind::List(Box::new(inner.kind))))
+                } else {
                     problems.push(Diagnostic::at(
                         node.span,
                         "the type of a list has exactly one element, the type of its elements",
                     ));
                     None
                 }
-            },
+            }
             Shape::Map(entries) => {
                 let get = |wanted: &str| {
                     entries

@@ -622,51 +622,50 @@ impl Work<'_> {
                 .contains(word)
                 .then(|| format!("--confirm {word}")),
         };
-        let (how, note) = match in_advance {
-            Some(how) => (how, None),
-            None => {
-                self.reporter
-                    .note(Note::Doing("waiting for a person".into()));
-                let prompt = Prompt {
-                    say: say.clone(),
-                    word: word.clone(),
-                    note: sign_off,
-                };
-                let ask = Arc::clone(&settings.ask);
-                let typed = tokio::task::spawn_blocking(move || ask(&prompt))
-                    .await
-                    .unwrap_or(None);
-                let Some(typed) = typed else {
-                    let failure = Failure::new(
-                        FailureKind::Unconfirmed,
-                        format!("a person has to agree, and nobody can be asked: {say}"),
-                    );
-                    return Err(match &word {
-                        Some(word) => failure.hint(format!("pass `--confirm {word}`")),
-                        None if sign_off => {
-                            failure.hint("run it at a terminal, to sign it off by name")
-                        }
-                        None => failure.hint("pass `--yes`"),
+        let (how, note) = if let Some(how) = in_advance {
+            (how, None)
+        } else {
+            self.reporter
+                .note(Note::Doing("waiting for a person".into()));
+            let prompt = Prompt {
+                say: say.clone(),
+                word: word.clone(),
+                note: sign_off,
+            };
+            let ask = Arc::clone(&settings.ask);
+            let typed = tokio::task::spawn_blocking(move || ask(&prompt))
+                .await
+                .unwrap_or(None);
+            let Some(typed) = typed else {
+                let failure = Failure::new(
+                    FailureKind::Unconfirmed,
+                    format!("a person has to agree, and nobody can be asked: {say}"),
+                );
+                return Err(match &word {
+                    Some(word) => failure.hint(format!("pass `--confirm {word}`")),
+                    None if sign_off => {
+                        failure.hint("run it at a terminal, to sign it off by name")
                     }
-                    .into());
-                };
-                let agreed = match &word {
-                    Some(word) => typed.trim() == word,
-                    None if sign_off => !typed.trim().is_empty(),
-                    None => matches!(typed.trim().to_ascii_lowercase().as_str(), "y" | "yes"),
-                };
-                if !agreed {
-                    return Err(Failure::new(
-                        FailureKind::Unconfirmed,
-                        format!("not confirmed: {say}"),
-                    )
-                    .into());
+                    None => failure.hint("pass `--yes`"),
                 }
-                (
-                    "at the terminal".to_owned(),
-                    sign_off.then(|| typed.trim().to_owned()),
+                .into());
+            };
+            let agreed = match &word {
+                Some(word) => typed.trim() == word,
+                None if sign_off => !typed.trim().is_empty(),
+                None => matches!(typed.trim().to_ascii_lowercase().as_str(), "y" | "yes"),
+            };
+            if !agreed {
+                return Err(Failure::new(
+                    FailureKind::Unconfirmed,
+                    format!("not confirmed: {say}"),
                 )
+                .into());
             }
+            (
+                "at the terminal".to_owned(),
+                sign_off.then(|| typed.trim().to_owned()),
+            )
         };
         self.reporter.fact(Event::Confirmed {
             task: self.task.clone(),

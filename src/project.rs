@@ -68,15 +68,14 @@ fn read_inventory(
         Some((name, span)) => (name.as_str(), Some(*span)),
         None => ("inventory.yaml", None),
     };
-    let path = match crate::template::below(root, name) {
-        Ok(path) => path,
-        Err(_) => {
-            problems.push(Diagnostic::at(
-                span.unwrap_or_default(),
-                format!("the inventory `{name}` is not below the project's folder"),
-            ));
-            return Inventory::default();
-        }
+    let path = if let Ok(path) = crate::template::below(root, name) {
+        path
+    } else {
+        problems.push(Diagnostic::at(
+            span.unwrap_or_default(),
+            format!("the inventory `{name}` is not below the project's folder"),
+        ));
+        return Inventory::default();
     };
     if !path.exists() {
         if let Some(span) = span {

@@ -332,16 +332,15 @@ impl Run {
             }
             AttemptEnd::Cancelled => TaskState::Settled(Outcome::Cancelled { started: true }),
             AttemptEnd::Failed { failure, retry } => {
-                match self.next_attempt(plan, at, attempt, *retry, now) {
-                    Some(until) => TaskState::Backoff {
+                if let Some(until) = self.next_attempt(plan, at, attempt, *retry, now) {
+                    TaskState::Backoff {
                         next: attempt + 1,
                         until,
                         why: failure.line(),
-                    },
-                    None => {
-                        self.failed = true;
-                        TaskState::Settled(Outcome::Failed(failure.clone()))
                     }
+                } else {
+                    self.failed = true;
+                    TaskState::Settled(Outcome::Failed(failure.clone()))
                 }
             }
         };

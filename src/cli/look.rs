@@ -165,8 +165,7 @@ pub(super) fn validate(context: &Context, json: bool) -> Result<u8, Error> {
                     "{\"problems\":[]}\n".to_owned()
                 } else {
                     format!(
-                        "valid: {stories} {noun}, {} tasks and criteria for this inventory\n",
-                        tasks
+                        "valid: {stories} {noun}, {tasks} tasks and criteria for this inventory\n"
                     )
                 };
                 put(&mut std::io::stdout().lock(), &text);

@@ -191,7 +191,7 @@ impl Work<'_> {
             let state = Box::pin(self.ask_once(probe, &scope)).await?;
             match &state {
                 State::Unknown(_) if patient && begun.elapsed() < settle => {
-                    self.sleep(AGAIN).await?
+                    self.sleep(AGAIN).await?;
                 }
                 State::Named(_) | State::Unknown(_) => return Ok(state),
             }

@@ -177,7 +177,7 @@ fn strings(json: &serde_json::Value, words: &mut Vec<String>) {
         serde_json::Value::String(text) => words.push(text.clone()),
         serde_json::Value::Array(values) => values.iter().for_each(|value| strings(value, words)),
         serde_json::Value::Object(entries) => {
-            entries.values().for_each(|value| strings(value, words))
+            entries.values().for_each(|value| strings(value, words));
         }
         serde_json::Value::Null | serde_json::Value::Bool(_) | serde_json::Value::Number(_) => {}
     }
@@ -266,7 +266,7 @@ impl Work<'_> {
                     values.insert(written.to_owned(), secret);
                 }
                 Err(Stop::Failed(failure, _)) if failure.kind == FailureKind::Secret => {
-                    missing.push(failure.message)
+                    missing.push(failure.message);
                 }
                 Err(other) => return Err(other),
             }

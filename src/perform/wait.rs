@@ -74,7 +74,9 @@ impl Work<'_> {
                 elapsed_ms: millis(elapsed.mul_f64(pace.factor())),
                 within_ms: millis(until.within),
             });
-            let pause = pace.pause(until.every).min(within - elapsed);
+            let pause = pace
+                .pause(until.every)
+                .min(within.checked_sub(elapsed).unwrap());
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.cancel.termed() => return Err(Stop::Cancelled),

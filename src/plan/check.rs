@@ -81,7 +81,7 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
         for ask in &probe.asks {
             states.extend(ask.answers.iter().map(|(state, _)| state.as_str()));
             visit::ask(ask, &mut |text, more| {
-                names(project, &scope, text, more, &[], problems)
+                names(project, &scope, text, more, &[], problems);
             });
         }
         probe
@@ -107,7 +107,7 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
         );
         for stage in &render.stages {
             visit::stage(stage, &mut |text, more| {
-                names(project, &scope, text, more, &[], problems)
+                names(project, &scope, text, more, &[], problems);
             });
         }
         for word in &render.check {
@@ -210,7 +210,7 @@ fn rules(project: &Project, problems: &mut Diagnostics) {
                     .also(rule.must.span, "the rule"),
                 ),
                 Err(error) => {
-                    problems.push(pointed(project, rule.must.span, &rule.must.source, &error))
+                    problems.push(pointed(project, rule.must.span, &rule.must.source, &error));
                 }
             }
         }
@@ -242,10 +242,10 @@ pub(super) fn drafts(project: &Project, tasks: &[Task], problems: &mut Diagnosti
         match &task.duty {
             Duty::Work(body) => {
                 visit::body(body, &mut |text, more| {
-                    names(project, &task.scope, text, more, &outputs, problems)
+                    names(project, &task.scope, text, more, &outputs, problems);
                 });
                 visit::arguments(&task.arguments, &mut |text, more| {
-                    names(project, &task.scope, text, more, &outputs, problems)
+                    names(project, &task.scope, text, more, &outputs, problems);
                 });
                 if seen
                     .insert((task.story.clone(), task.step.clone()), ())
@@ -273,7 +273,7 @@ pub(super) fn drafts(project: &Project, tasks: &[Task], problems: &mut Diagnosti
             }
             Duty::Criterion { judge, .. } => {
                 visit::judge(judge, &mut |text, more| {
-                    names(project, &task.scope, text, more, &outputs, problems)
+                    names(project, &task.scope, text, more, &outputs, problems);
                 });
                 if let Judge::Check(question) = &**judge {
                     asked(project, question, &task.scope, problems);
@@ -302,7 +302,7 @@ fn claims(project: &Project, task: &Task, body: &Body, tasks: &[Task], problems:
             problems.push(wants(
                 "destroys, but nobody is asked",
                 "give it `confirm`, or let it need a step that has one",
-            ))
+            ));
         }
         Effect::Manual if body.until.is_none() && body.unless.is_none() => problems.push(wants(
             "is done by a person, but nothing sees that it was done",

@@ -274,18 +274,14 @@ impl Maker<'_> {
         for step in &story.steps {
             let mut mine = Vec::new();
             for (need, span) in &step.needs {
-                match story.steps.iter().position(|other| other.id == *need) {
-                    Some(at) => mine.push(at),
-                    None => {
-                        sound = false;
-                        self.problems.push(
-                            Diagnostic::at(
-                                *span,
-                                format!("story {} has no step `{need}`", story.id),
-                            )
+                if let Some(at) = story.steps.iter().position(|other| other.id == *need) {
+                    mine.push(at)
+                } else {
+                    sound = false;
+                    self.problems.push(
+                        Diagnostic::at(*span, format!("story {} has no step `{need}`", story.id))
                             .suggest(need, story.steps.iter().map(|step| step.id.as_str())),
-                        );
-                    }
+                    );
                 }
             }
             mine.sort_unstable();

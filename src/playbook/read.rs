@@ -401,25 +401,26 @@ pub(super) fn for_each(node: Option<&Node>, problems: &mut Diagnostics) -> ForEa
     match &node.shape {
         Shape::Text(word) if word == "clusters" => ForEach::Axis(Axis::Clusters),
         Shape::Text(word) if word == "nodes" => ForEach::Axis(Axis::Nodes),
-        Shape::Map(entries) => match entries.as_slice() {
-            [(key, list)] => match list.text() {
-                Some(text) => ForEach::List {
-                    name: key.text.clone(),
-                    list: as_template(text, list.span),
-                },
-                None => ForEach::List {
-                    name: key.text.clone(),
-                    list: as_template(&format!("{{{{ {} }}}}", list.to_json()), list.span),
-                },
-            },
-            _ => {
+        Shape::Map(entries) => {
+            if let [(key, list)] = entries.as_slice() {
+                match list.text() {
+                    Some(text) => ForEach::List {
+                        name: key.text.clone(),
+                        list: as_template(text, list.span),
+                    },
+                    None => ForEach::List {
+                        name: key.text.clone(),
+                        list: as_template(&format!("{{{{ {} }}}}", list.to_json()), list.span),
+                    },
+                }
+            } else {
                 problems.push(Diagnostic::at(
                     node.span,
                     "`for_each` names one list: `{ NAME: \"{{ list }}\" }`",
                 ));
                 ForEach::Once
             }
-        },
+        }
         Shape::Text(word) => {
             problems.push(
                 Diagnostic::at(node.span, format!("`for_each` is clusters, nodes or `{{ NAME: \"{{{{ list }}}}\" }}`, but not `{word}`"))
