@@ -54,7 +54,7 @@ impl Work<'_> {
             }
             if !until.lost.is_empty() && is_lost(until, &verdict) {
                 let since = *lost_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= pace.wait(until.lost_after).min(within) {
+                if since.elapsed() >= pace.grace(until.lost_after) || begun.elapsed() >= within {
                     return Ok(Waited::Lost { seen: last });
                 }
             } else {
