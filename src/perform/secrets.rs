@@ -129,11 +129,10 @@ impl Store {
         if words.is_empty() {
             words.extend(text.lines().map(|line| line.trim().to_owned()));
         }
-        for word in words {
-            if looks_secret(&word) && !public.contains(&word) {
-                mask.add_text(&word);
-            }
-        }
+        let secret = words
+            .iter()
+            .filter(|word| looks_secret(word) && !public.contains(word.as_str()));
+        mask.add_texts(secret.map(String::as_str));
     }
 
     pub(crate) fn keep_output(&self, task: &str, name: &str, secret: Secret) {
