@@ -23,6 +23,8 @@ use crate::run::{
 };
 
 pub mod interrupt;
+#[cfg(test)]
+mod tests;
 
 /// Outputs of ancestors: step, then item, then name.
 pub type Outputs = BTreeMap<String, Vec<(String, BTreeMap<String, OutputValue>)>>;

@@ -12,6 +12,8 @@ use crate::plan::{Duty, Plan, TaskIx, TaskKey};
 pub mod decide;
 pub mod event;
 pub mod outcome;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use decide::{Decision, Limits, Mode, decide};
 pub use event::Event;
