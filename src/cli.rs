@@ -88,6 +88,9 @@ enum Command {
     Resume {
         /// The run [default: the newest unfinished one].
         run: Option<String>,
+        /// Say how an interrupted attempt ended that no probe can tell: `--assume done TASK`, `--assume not-done TASK`.
+        #[arg(long, num_args = 2, value_names = ["done|not-done", "TASK"], action = clap::ArgAction::Append)]
+        assume: Vec<String>,
         #[command(flatten)]
         advance: Advance,
         /// How to tell what happens.
@@ -378,9 +381,10 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
         }
         Command::Resume {
             run,
+            assume,
             advance,
             output,
-        } => work::resume(context, run.as_deref(), &advance, output),
+        } => work::resume(context, run.as_deref(), &assume, &advance, output),
         Command::Plan { what } => {
             let (selection, how, only) = match what {
                 PlanWhat::Story { id, how, only } => (Selection::Story(id), how, only),

@@ -163,6 +163,7 @@ impl<'a> Engine<'a> {
             | Event::AttemptStarted { .. }
             | Event::AttemptEnded { .. }
             | Event::TaskReopened { .. }
+            | Event::Assumed { .. }
             | Event::Confirmed { .. }
             | Event::RunEnded { .. } => Durability::Sync,
             // A process does not outlive a power cut, and a skip is decided again just the same.
