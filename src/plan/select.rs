@@ -137,6 +137,7 @@ fn visit<'a>(
                     .unwrap_or(needed);
                 visit(playbook, needed, path, done, order, problems);
             }
+            None if playbook.is_broken("story", need) => {}
             None => problems.push(
                 Diagnostic::at(*span, format!("there is no story `{need}`"))
                     .suggest(need, playbook.stories.keys().map(String::as_str)),
