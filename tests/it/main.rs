@@ -5,3 +5,4 @@ mod fidelity;
 mod invalid;
 #[cfg(target_os = "linux")]
 mod process;
+mod tutorial;
