@@ -80,6 +80,14 @@ impl Sources {
     /// The place of a part of a scalar. `decoded` is what the scalar says and `range` a part of that; quotes, escapes and folding may make
     /// the written text a different one, so the part is found by counting the same words before it.
     pub fn inside(&self, span: Span, decoded: &str, range: &std::ops::Range<usize>) -> Span {
+        // A parser may count in the middle of a character.
+        let mut range = range.start.min(decoded.len())..range.end.min(decoded.len());
+        while !decoded.is_char_boundary(range.start) {
+            range.start -= 1;
+        }
+        while !decoded.is_char_boundary(range.end) {
+            range.end += 1;
+        }
         let (Some(word), Some(source)) = (decoded.get(range.clone()), self.source(span)) else {
             return span;
         };

@@ -172,9 +172,7 @@ impl Maker<'_> {
         done: &[(String, std::ops::Range<usize>)],
     ) -> std::ops::Range<usize> {
         let first = self.drafts.len();
-        let Some(order) = self.step_order(story) else {
-            return first..first;
-        };
+        let order = self.step_order(story);
         // Where the tasks of each step of this story are, by the step's place in the file.
         let mut ranges: Vec<std::ops::Range<usize>> = vec![0..0; story.steps.len()];
         let before = self.sinks_of_needs(story, done);
@@ -326,9 +324,8 @@ impl Maker<'_> {
     }
 
     /// The order of a story's steps; unknown needs and cycles are told here.
-    fn step_order(&mut self, story: &Story) -> Option<Vec<usize>> {
+    fn step_order(&mut self, story: &Story) -> Vec<usize> {
         let mut needs = Vec::with_capacity(story.steps.len());
-        let mut sound = true;
         for step in &story.steps {
             let mut mine = Vec::new();
             for (need, span) in &step.needs {
@@ -337,7 +334,6 @@ impl Maker<'_> {
                 } else if self.project.playbook.is_broken("steps of story", &story.id) {
                     // Perhaps it is the step without an id.
                 } else {
-                    sound = false;
                     self.problems.push(
                         Diagnostic::at(*span, format!("story {} has no step `{need}`", story.id))
                             .help("`needs` of a step names steps of its own story; stories need stories")
@@ -350,18 +346,22 @@ impl Maker<'_> {
             needs.push(mine);
         }
         match graph::order(story.steps.len(), &needs) {
-            Ok(order) => sound.then_some(order),
+            Ok(order) => order,
             Err(cycle) => {
                 let path: Vec<&str> = cycle
                     .iter()
                     .map(|&at| story.steps[at].id.as_str())
                     .collect();
                 let span = cycle.first().map_or(story.span, |&at| story.steps[at].span);
-                self.problems.push(Diagnostic::at(
-                    span,
-                    format!("these steps need each other: {}", path.join(" → ")),
-                ));
-                None
+                self.problems.push(
+                    Diagnostic::at(
+                        span,
+                        format!("these steps need each other: {}", path.join(" → ")),
+                    )
+                    .help("one of them must be able to go first"),
+                );
+                // There is no plan; the other problems of these steps are told all the same.
+                (0..story.steps.len()).collect()
             }
         }
     }

@@ -117,10 +117,13 @@ fn visit<'a>(
     if let Some(at) = path.iter().position(|id| *id == story.id) {
         let mut cycle: Vec<&str> = path[at..].to_vec();
         cycle.push(&story.id);
-        problems.push(Diagnostic::at(
-            story.span,
-            format!("these stories need each other: {}", cycle.join(" → ")),
-        ));
+        problems.push(
+            Diagnostic::at(
+                story.span,
+                format!("these stories need each other: {}", cycle.join(" → ")),
+            )
+            .help("one of them must be able to go first"),
+        );
         return;
     }
     if done.contains(story.id.as_str()) {

@@ -36,7 +36,7 @@ pub(super) const FILE: [&str; 6] = ["exists", "text", "json", "yaml", "jsons", "
 type Visitor<'v> = dyn FnMut(Text<'_>, &[&str]) + 'v;
 
 pub(super) fn body(body: &Body, visit: &mut Visitor<'_>) {
-    for expr in &body.when {
+    if let Some(expr) = &body.when {
         visit(Text::Expr(expr), &[]);
     }
     for asked in body

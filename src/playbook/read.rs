@@ -514,13 +514,16 @@ pub(super) fn for_each(node: Option<&Node>, problems: &mut Diagnostics) -> ForEa
         | Shape::Int(_)
         | Shape::Float(_)
         | Shape::List(_)) => {
-            problems.push(Diagnostic::at(
-                node.span,
-                format!(
-                    "`for_each` is clusters, nodes or one named list, but this is {}",
-                    shape.noun()
-                ),
-            ));
+            problems.push(
+                Diagnostic::at(
+                    node.span,
+                    format!(
+                        "`for_each` is clusters, nodes or one named list, but this is {}",
+                        shape.noun()
+                    ),
+                )
+                .help("give the list a name: `for_each: { disk: [sda, sdb] }`"),
+            );
             ForEach::Once
         }
     }

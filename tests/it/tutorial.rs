@@ -129,3 +129,33 @@ fn the_tutorial_does_what_it_says() {
     assert!(ran >= 12, "only {ran} commands");
     assert!(wrong.is_empty(), "docs/tutorial.md:\n{wrong}");
 }
+
+/// The YAML of the reference, as one project: what is not the inventory is a playbook.
+#[test]
+fn the_examples_of_the_reference_are_valid() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::create_dir(folder.path().join("playbooks")).unwrap();
+    let mut count = 0;
+    for block in blocks(include_str!("../../docs/playbook.md")) {
+        if block.head != "yaml" {
+            continue;
+        }
+        count += 1;
+        let file = if block.text.starts_with("fields:") {
+            "inventory.yaml".to_owned()
+        } else {
+            format!("playbooks/line-{}.yaml", block.line)
+        };
+        std::fs::write(folder.path().join(file), block.text).unwrap();
+    }
+    let output = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
+        .env_clear()
+        .arg("-C")
+        .arg(folder.path())
+        .arg("validate")
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "docs/playbook.md: {said}");
+    assert!(count >= 4, "only {count} examples");
+}
