@@ -76,9 +76,7 @@ fn read_inventory(
         Some((name, span)) => (name.as_str(), Some(*span)),
         None => ("inventory.yaml", None),
     };
-    let path = if let Ok(path) = crate::template::below(root, name) {
-        path
-    } else {
+    let Ok(path) = crate::template::below(root, name) else {
         problems.push(Diagnostic::at(
             span.unwrap_or_default(),
             format!("the inventory `{name}` is not below the project's folder"),

@@ -108,6 +108,10 @@ impl std::fmt::Debug for Templates {
 
 impl Templates {
     /// An environment for the project in `root`; `commands` answers `commands('tool')`.
+    ///
+    /// # Panics
+    ///
+    /// Never: the delimiters of templates are constants.
     pub fn new(root: &Path, commands: BTreeMap<String, Vec<Vec<String>>>) -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -367,9 +371,8 @@ fn explain(error: &minijinja::Error) -> Error {
         ),
         ErrorKind::OutOfFuel => "this template does too much".to_owned(),
         kind => match error.detail() {
-            Some(detail) if detail.is_empty() => format!("{kind:?}"),
+            None | Some("") => kind.to_string(),
             Some(detail) => detail.to_owned(),
-            None => kind.to_string(),
         },
     };
     let file = error

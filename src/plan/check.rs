@@ -1,6 +1,6 @@
 //! What must hold before anything runs: names exist, texts parse, claims have their proof, rules are kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use minijinja::value::Value;
 
@@ -237,7 +237,7 @@ pub(super) fn drafts(
     unbound: &BTreeSet<TaskKey>,
     problems: &mut Diagnostics,
 ) {
-    let mut seen: BTreeMap<(String, String), ()> = BTreeMap::new();
+    let mut seen: BTreeSet<(String, String)> = BTreeSet::new();
     for (at, task) in tasks.iter().enumerate() {
         let outputs: Vec<(&str, Vec<&str>)> = task
             .sources
@@ -282,9 +282,7 @@ pub(super) fn drafts(
                 visit::arguments(&task.arguments, &mut |text, more| {
                     names(project, &task.scope, text, more, outputs, problems);
                 });
-                if seen
-                    .insert((task.story.clone(), task.step.clone()), ())
-                    .is_none()
+                if seen.insert((task.story.clone(), task.step.clone()))
                     && !project.playbook.is_broken("step", &step)
                 {
                     claims(task, body, tasks, problems);

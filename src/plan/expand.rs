@@ -330,7 +330,7 @@ impl Maker<'_> {
             let mut mine = Vec::new();
             for (need, span) in &step.needs {
                 if let Some(at) = story.steps.iter().position(|other| other.id == *need) {
-                    mine.push(at)
+                    mine.push(at);
                 } else if self.project.playbook.is_broken("steps of story", &story.id) {
                     // Perhaps it is the step without an id.
                 } else {

@@ -51,7 +51,7 @@ pub fn read(
         }
     }
     for step in pending {
-        resolve_task(step, &mut playbook, problems);
+        resolve_task(&step, &mut playbook, problems);
     }
     playbook
 }
@@ -394,7 +394,7 @@ fn step(node: &Node, problems: &mut Diagnostics) -> Option<(Step, Option<TaskUse
     Some((step, written.task.map(|task| (task, written.given)), items))
 }
 
-fn resolve_task(uses: UsesTask, playbook: &mut Playbook, problems: &mut Diagnostics) {
+fn resolve_task(uses: &UsesTask, playbook: &mut Playbook, problems: &mut Diagnostics) {
     let (name, span) = &uses.task;
     playbook.used_tasks.insert(name.clone());
     let step = || {

@@ -63,10 +63,12 @@ fn end_of(source: &str, from: usize, close: &str) -> Option<usize> {
     let mut escaped = false;
     for (at, c) in source[from..].char_indices() {
         match quote {
-            Some(_) if escaped => escaped = false,
-            Some(_) if c == '\\' => escaped = true,
-            Some(open) if c == open => quote = None,
-            Some(_) => {}
+            Some(open) => {
+                if c == open && !escaped {
+                    quote = None;
+                }
+                escaped = c == '\\' && !escaped;
+            }
             None if c == '\'' || c == '"' => quote = Some(c),
             None if source[from + at..].starts_with(close) => return Some(from + at),
             None => {}
@@ -121,7 +123,7 @@ fn scan(source: &str, offset: usize, words: &mut Vec<Word>) {
                     range: offset + at..offset + at + end,
                 });
             }
-            before = text.to_owned();
+            text.clone_into(&mut before);
         } else if !c.is_whitespace() {
             before = c.to_string();
         }

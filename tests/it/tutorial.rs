@@ -1,5 +1,9 @@
 //! `docs/tutorial.md`, typed: every file is written, every command is run, and what the tutorial shows must come. In what it shows a line
 //! of three dots stands for any lines, three dots in a line for any text; lengths of time and names of runs may be others.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the program is what is tested, and it is started as people start it"
+)]
 
 use std::fmt::Write as _;
 use std::path::Path;
