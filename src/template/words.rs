@@ -5,7 +5,7 @@ use std::ops::Range;
 /// What a word is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
-    /// A name, with its dots.
+    /// A name, with its dots; or a word of the language, such as `if`.
     Name,
     /// Behind `|`.
     Filter,
@@ -159,6 +159,7 @@ mod tests {
                 "Filter upper",
                 "Name if",
                 "Name d",
+                "Name is",
                 "Test defined",
                 "Name f"
             ]
