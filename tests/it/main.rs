@@ -2,5 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod fidelity;
+mod invalid;
 #[cfg(target_os = "linux")]
 mod process;
+mod tutorial;
