@@ -2,5 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod fidelity;
+mod lab;
 #[cfg(target_os = "linux")]
 mod process;
+mod story;
