@@ -24,6 +24,9 @@ use crate::run::{
 
 pub mod interrupt;
 
+/// Outputs of ancestors: step, then item, then name.
+pub type Outputs = BTreeMap<String, Vec<(String, BTreeMap<String, OutputValue>)>>;
+
 /// What an attempt is asked to do.
 #[derive(Debug, Clone)]
 pub struct Order {
@@ -34,7 +37,7 @@ pub struct Order {
     /// Whether an earlier attempt is in doubt: only the task's probe may tell whether the work is to be done.
     pub in_doubt: bool,
     /// Outputs of ancestors: step, then item, then name.
-    pub outputs: BTreeMap<String, Vec<(String, BTreeMap<String, OutputValue>)>>,
+    pub outputs: Outputs,
     /// Ends the attempt.
     pub cancel: Cancel,
 }
@@ -321,10 +324,7 @@ impl<'a> Engine<'a> {
         })
     }
 
-    fn outputs_for(
-        &self,
-        ix: TaskIx,
-    ) -> BTreeMap<String, Vec<(String, BTreeMap<String, OutputValue>)>> {
+    fn outputs_for(&self, ix: TaskIx) -> Outputs {
         self.plan
             .task(ix)
             .sources

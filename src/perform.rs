@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use minijinja::value::Value;
 
-use crate::engine::{Executor, Order, Reporter};
+use crate::engine::{Executor, Order, Outputs, Reporter};
 use crate::plan::bind::Binder;
 use crate::plan::{Duty, Plan, Task, TaskIx};
 use crate::playbook::{
@@ -242,11 +242,7 @@ impl Performer {
     }
 
     /// The names that a task knows: what the plan knew, the run, and the outputs of its ancestors.
-    fn scope(
-        &self,
-        task: &Task,
-        outputs: &BTreeMap<String, Vec<(String, BTreeMap<String, OutputValue>)>>,
-    ) -> Scope {
+    fn scope(&self, task: &Task, outputs: &Outputs) -> Scope {
         let mut scope = task.scope.clone();
         scope.set(
             "run",

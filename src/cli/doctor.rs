@@ -83,26 +83,19 @@ pub(super) fn doctor(context: &Context, json: bool) -> Result<u8, Error> {
             serde_json::json!({ "fine": fine, "findings": findings })
         )
     } else {
-        findings
-            .iter()
-            .map(|finding| {
-                let (word, tone) = if finding.fine {
-                    ("ok  ", Tone::Good)
-                } else {
-                    ("FAIL", Tone::Bad)
-                };
-                let help = finding
-                    .help
-                    .as_ref()
-                    .map_or_else(String::new, |help| format!(" — {help}"));
-                format!(
-                    "{} {:<14} {}{help}\n",
-                    paint(tone, word, context.colour_out),
-                    finding.what,
-                    finding.found
-                )
-            })
-            .collect()
+        findings.iter().fold(String::new(), |text, finding| {
+            let (word, tone) = if finding.fine {
+                ("ok  ", Tone::Good)
+            } else {
+                ("FAIL", Tone::Bad)
+            };
+            let help = finding
+                .help
+                .as_ref()
+                .map_or_else(String::new, |help| format!(" — {help}"));
+            let word = paint(tone, word, context.colour_out);
+            text + &format!("{word} {:<14} {}{help}\n", finding.what, finding.found)
+        })
     };
     put(&mut std::io::stdout().lock(), &text);
     Ok(if fine { exit::DONE } else { exit::CANNOT_START })

@@ -87,7 +87,7 @@ pub(super) fn run(
         survivors,
         _locks: locks,
     };
-    session.work(run, journal, started, Vec::new())
+    session.work(run, journal, &started, &[])
 }
 
 /// `resume`.
@@ -191,7 +191,7 @@ pub(super) fn resume(
         survivors,
         _locks: locks,
     };
-    session.work(run, journal, resumed, reopened)
+    session.work(run, journal, &resumed, &reopened)
 }
 
 impl Session<'_> {
@@ -200,8 +200,8 @@ impl Session<'_> {
         self,
         run: Run,
         journal: Journal<Event>,
-        first: Event,
-        reopened: Vec<Event>,
+        first: &Event,
+        reopened: &[Event],
     ) -> Result<u8, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -223,8 +223,8 @@ impl Session<'_> {
             let mut wishes = interrupt::listen()
                 .map_err(|error| Error::cannot_start("signals cannot be heard", Some(&error)))?;
             let mut engine = Engine::new(&plan, run, journal, limits, observers);
-            engine.emit(&first)?;
-            for event in self.survivors.iter().chain(&reopened) {
+            engine.emit(first)?;
+            for event in self.survivors.iter().chain(reopened) {
                 engine.emit(event)?;
             }
             if resuming {

@@ -118,7 +118,7 @@ pub fn read_secrets_file(path: &std::path::Path) -> Result<BTreeMap<String, Secr
 
 impl Store {
     /// Masks what a command that was declared secret has printed.
-    pub(crate) fn learn(&self, mask: &Mask, bytes: &[u8]) {
+    pub(crate) fn learn(mask: &Mask, bytes: &[u8]) {
         let text = String::from_utf8_lossy(bytes);
         let mut words = Vec::new();
         if let Ok(documents) = template::parse_yaml_documents(&text) {
@@ -366,7 +366,7 @@ impl Work<'_> {
             return Err(Failure::new(FailureKind::Secret, message).into());
         }
         let stdout = answer.into_stdout();
-        self.performer.secrets.learn(&self.performer.mask, &stdout);
+        Store::learn(&self.performer.mask, &stdout);
         let text = String::from_utf8(stdout.to_vec()).map_err(|_| {
             Failure::new(
                 FailureKind::Secret,

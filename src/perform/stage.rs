@@ -9,6 +9,7 @@ use minijinja::value::Value;
 use zeroize::Zeroizing;
 
 use crate::perform::command::{Answer, Request, shell_words};
+use crate::perform::secrets::Store;
 use crate::perform::{Stop, Work};
 use crate::playbook::{
     Action, Body, Effect, Exec, Parse, References, Render, RenderSource, RenderTarget, Stage,
@@ -95,7 +96,7 @@ impl Work<'_> {
                     }
                     let stdout = answer.into_stdout();
                     if secret {
-                        self.performer.secrets.learn(&self.performer.mask, &stdout);
+                        Store::learn(&self.performer.mask, &stdout);
                     }
                     changed = true;
                     flowing = Some(stdout);

@@ -52,7 +52,7 @@ impl Work<'_> {
                     after: if first { Duration::ZERO } else { after },
                 });
             }
-            if !until.lost.is_empty() && self.is_lost(until, &verdict) {
+            if !until.lost.is_empty() && is_lost(until, &verdict) {
                 let since = *lost_since.get_or_insert_with(Instant::now);
                 if since.elapsed() >= pace.wait(until.lost_after).min(within) {
                     return Ok(Waited::Lost { seen: last });
@@ -74,26 +74,25 @@ impl Work<'_> {
                 elapsed_ms: millis(elapsed.mul_f64(pace.factor())),
                 within_ms: millis(until.within),
             });
-            let pause = pace
-                .pause(until.every)
-                .min(within.checked_sub(elapsed).unwrap());
+            let pause = pace.pause(until.every).min(within.saturating_sub(elapsed));
             tokio::select! {
                 () = tokio::time::sleep(pause) => {}
                 () = self.cancel.termed() => return Err(Stop::Cancelled),
             }
         }
     }
+}
 
-    fn is_lost(&self, until: &Until, verdict: &Verdict) -> bool {
-        let Question::Probe(_) = &until.question else {
-            return false;
-        };
-        let Verdict::Unmet(seen) = verdict else {
-            return false;
-        };
-        seen.split([',', ' ', '='])
-            .any(|word| until.lost.iter().any(|lost| lost == word))
-    }
+/// Whether what was seen names a state in which the effect is lost.
+fn is_lost(until: &Until, verdict: &Verdict) -> bool {
+    let Question::Probe(_) = &until.question else {
+        return false;
+    };
+    let Verdict::Unmet(seen) = verdict else {
+        return false;
+    };
+    seen.split([',', ' ', '='])
+        .any(|word| until.lost.iter().any(|lost| lost == word))
 }
 
 fn millis(duration: Duration) -> u64 {

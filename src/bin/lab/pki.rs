@@ -1,7 +1,7 @@
 //! Certificates and secrets, as `talosctl gen secrets` makes them.
 //!
 //! The keys are real (P-256, Ed25519, RSA), in the PEM clothes that Talos's library insists on. The service account's RSA key has
-//! 2048 bits instead of 4096: nobody waits for a lab. All of it is for the lab only.
+//! 1024 bits instead of 4096: nobody waits for a lab. All of it is for the lab only.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -43,7 +43,7 @@ pub(crate) fn generate_bundle(talos_version: &str) -> Result<String, String> {
         authority("", false)?,
         authority("talos", true)?,
     );
-    let account = RsaPrivateKey::new(&mut OsRng, 2048)
+    let account = RsaPrivateKey::new(&mut OsRng, 1024)
         .map_err(|fault| fault.to_string())?
         .to_pkcs1_pem(LineEnding::LF)
         .map_err(|fault| fault.to_string())?;
