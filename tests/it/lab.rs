@@ -206,6 +206,13 @@ impl Lab {
         run(self.bootstrap_command(words))
     }
 
+    /// `bootstrap …`, ready to be changed or started, without a machine room around it.
+    pub(crate) fn alone_command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_bootstrap"));
+        command.args(words);
+        command
+    }
+
     /// The calls of the lab's tools so far whose line begins with these words, in the order of their beginning; `""` is all of them.
     pub(crate) fn calls(&self, begin: &str) -> Vec<Call> {
         let said = self.lab(["calls", "WORLD"]).success();

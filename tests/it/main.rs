@@ -5,5 +5,8 @@ mod commands;
 mod fidelity;
 mod lab;
 #[cfg(target_os = "linux")]
+mod laws;
+#[cfg(target_os = "linux")]
 mod process;
 mod story;
+mod tidy;
