@@ -37,7 +37,6 @@ const ARROWS: [(&str, &[&str]); 17] = [
     (
         "perform",
         &[
-            "document",
             "engine",
             "plan",
             "playbook",
@@ -51,7 +50,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
     ),
     (
         "observe",
-        &["engine", "journal", "plan", "project", "run", "workspace"],
+        &["engine", "journal", "plan", "run", "workspace"],
     ),
     (
         "cli",
@@ -72,7 +71,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "workspace",
         ],
     ),
-    ("main", &["cli"]),
+    ("main", &["cli", "process"]),
 ];
 
 /// Words that only playbooks, templates and the lab may know.
@@ -212,18 +211,16 @@ fn the_lab_and_the_engine_share_nothing() {
     let mut wrong = Vec::new();
     for (name, text) in files("src/bin/lab", ".rs") {
         for (number, line) in text.lines().enumerate() {
-            if line.contains("bootstrap::") && !line.contains("::bootstrap::") {
+            // A module of the lab's own is called `bootstrap`, too.
+            let borrowed = ARROWS
+                .iter()
+                .any(|(module, _)| line.contains(&format!("bootstrap::{module}")));
+            if borrowed || line.trim().starts_with("use bootstrap::") {
                 wrong.push(format!("{name}:{}: {}", number + 1, line.trim()));
             }
         }
     }
-    complain(
-        &wrong
-            .into_iter()
-            .filter(|line| line.contains("use bootstrap::"))
-            .collect::<Vec<_>>(),
-        "a mistake must not be made twice and cancel out",
-    );
+    complain(&wrong, "a mistake must not be made twice and cancel out");
 }
 
 #[test]
@@ -438,7 +435,7 @@ fn what_the_documents_type_exists() {
         }
     }
     assert!(
-        seen > 20,
+        seen > 15,
         "only {seen} commands were found in the documents"
     );
     complain(&wrong, "there are no such commands");
