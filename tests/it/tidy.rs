@@ -178,7 +178,12 @@ fn modules_use_each_other_as_the_architecture_says() {
         }
     }
 
-    let documented: BTreeMap<String, BTreeSet<String>> = read("docs/architecture.md")
+    let architecture = read("docs/architecture.md");
+    let section = architecture
+        .split("\n## ")
+        .find(|section| section.starts_with("Modules and their arrows"))
+        .unwrap();
+    let documented: BTreeMap<String, BTreeSet<String>> = section
         .lines()
         .filter_map(|line| {
             let mut cells = line.strip_prefix("| `")?.split('|');
@@ -214,7 +219,7 @@ fn the_lab_and_the_engine_share_nothing() {
             // A module of the lab's own is called `bootstrap`, too.
             let borrowed = ARROWS
                 .iter()
-                .any(|(module, _)| line.contains(&format!("bootstrap::{module}")));
+                .any(|(module, _)| line.contains(&format!("bootstrap::{module}::")));
             if borrowed || line.trim().starts_with("use bootstrap::") {
                 wrong.push(format!("{name}:{}: {}", number + 1, line.trim()));
             }
