@@ -81,8 +81,7 @@ impl Work<'_> {
             Question::That(_) => Duration::ZERO,
             Question::Probe(asked) => self.definition(asked)?.settle,
         };
-        // The floor for waits is for slow machines; here the time is the point.
-        let settle = settle.div_f64(self.performer.settings.pace.factor());
+        let settle = self.performer.settings.pace.grace(settle);
         let begun = Instant::now();
         loop {
             let verdict = self.ask(question, scope, true).await?;

@@ -6,6 +6,8 @@ use std::time::Duration;
 const SHORTEST_PAUSE: Duration = Duration::from_millis(20);
 /// The shortest time that a command is given, however fast a rehearsal runs: the machine does not get faster.
 const SHORTEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The shortest time that a state has to last before it is believed.
+const SHORTEST_GRACE: Duration = Duration::from_millis(300);
 /// The shortest time that a wait is given.
 const SHORTEST_WAIT: Duration = Duration::from_secs(20);
 
@@ -47,6 +49,15 @@ impl Pace {
     pub fn timeout(self, length: Duration) -> Duration {
         if self.0 > 1.0 {
             length.div_f64(self.0).max(SHORTEST_TIMEOUT.min(length))
+        } else {
+            length
+        }
+    }
+
+    /// How long a state has to last before it is believed: time of the world, not of this machine.
+    pub fn grace(self, length: Duration) -> Duration {
+        if self.0 > 1.0 {
+            length.div_f64(self.0).max(SHORTEST_GRACE.min(length))
         } else {
             length
         }

@@ -45,16 +45,14 @@ impl Work<'_> {
                 ));
             }
             if let Verdict::Met(seen) = verdict {
-                let after = begun.elapsed();
-                let first = last.is_empty() || after < Duration::from_millis(1);
                 return Ok(Waited::Arrived {
                     seen,
-                    after: if first { Duration::ZERO } else { after },
+                    after: begun.elapsed(),
                 });
             }
             if !until.lost.is_empty() && is_lost(until, &verdict) {
                 let since = *lost_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= pace.wait(until.lost_after).min(within) {
+                if since.elapsed() >= pace.grace(until.lost_after) || begun.elapsed() >= within {
                     return Ok(Waited::Lost { seen: last });
                 }
             } else {
