@@ -28,7 +28,7 @@ use tempfile::TempDir;
 /// How many times faster the lab's time runs, unless a test says otherwise.
 pub(crate) const SPEED: u32 = 200;
 /// A command that takes longer than this hangs.
-const TOO_LONG: Duration = Duration::from_secs(300);
+const TOO_LONG: Duration = Duration::from_secs(900);
 /// What of the repository is the project.
 const PROJECT: [&str; 3] = ["playbooks", "templates", "talos"];
 
