@@ -183,7 +183,7 @@ fn rendered_configurations_are_valid_for_the_library_and_merged_as_it_merges() {
                     "patch",
                     "-config",
                     base.to_str().unwrap(),
-                    &format!("@talos/{name}"),
+                    &format!("talos/{name}"),
                 ],
             );
             assert_eq!(merged.code, 0, "{}", merged.stderr);
