@@ -183,12 +183,13 @@ fn rendered_configurations_are_valid_for_the_library_and_merged_as_it_merges() {
                     "patch",
                     "-config",
                     base.to_str().unwrap(),
-                    &format!("@talos/{name}"),
+                    &format!("talos/{name}"),
                 ],
             );
             assert_eq!(merged.code, 0, "{}", merged.stderr);
             assert_eq!(
-                merged.stdout,
+                // The command line prints the library's text with a newline after it.
+                merged.stdout + "\n",
                 fs::read_to_string(&node).unwrap(),
                 "the library merges {name} in another way"
             );
