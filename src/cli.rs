@@ -22,9 +22,9 @@ mod work;
 
 use error::Error;
 
-/// Takes Talos Linux Kubernetes clusters from bare metal to a running `GitOps` platform, by playbooks; and goes on after anything.
+/// The command line.
 #[derive(Debug, Parser)]
-#[command(name = "bootstrap", version, max_term_width = 100, after_help = AFTER_HELP)]
+#[command(name = "bootstrap", version, about = ABOUT, max_term_width = 100, after_help = AFTER_HELP)]
 struct Args {
     /// The project's folder [default: the nearest one upwards with `playbooks/`].
     #[arg(
@@ -53,6 +53,9 @@ struct Args {
     #[command(subcommand)]
     command: Command,
 }
+
+/// The first line of `--help`.
+const ABOUT: &str = "Takes Talos Linux Kubernetes clusters from bare metal to a running GitOps platform, by playbooks; and goes on after anything";
 
 const AFTER_HELP: &str = "\
 Exit codes: 0 done, 1 a task failed, 2 usage (plan: changes are pending), 3 invalid playbook or inventory, 4 cannot start,

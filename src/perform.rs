@@ -753,6 +753,18 @@ impl Work<'_> {
                 );
                 OutputValue::Secret
             } else {
+                let text = json.to_string();
+                if self.performer.mask.text(&text) != text {
+                    return Err(Failure::new(
+                        FailureKind::Secret,
+                        format!(
+                            "the output `{}` holds a secret, and outputs are kept in the journal",
+                            one.name
+                        ),
+                    )
+                    .hint("declare it with `secret: true`, or `select` the part that is not secret")
+                    .into());
+                }
                 OutputValue::Value(json)
             };
             outputs.insert(one.name.clone(), kept);

@@ -127,8 +127,7 @@ impl Templates {
         environment.set_syntax(syntax.build().expect("the default delimiters are valid"));
         environment.set_formatter(|out, _, value| match value.kind() {
             ValueKind::Bool => Ok(write!(out, "{}", value.is_true())?),
-            ValueKind::Number => Ok(write!(out, "{value}")?),
-            ValueKind::String => Ok(write!(out, "{value}")?),
+            ValueKind::Number | ValueKind::String => Ok(write!(out, "{value}")?),
             ValueKind::Undefined => Err(minijinja::Error::from(ErrorKind::UndefinedError)),
             ValueKind::None => Err(refused("nothing (null)", "use `default`")),
             ValueKind::Seq | ValueKind::Iterable => Err(refused(

@@ -1,12 +1,10 @@
 //! The two promises of the core, over random plans: what is started may be started, and what holds is never repeated.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use proptest::prelude::*;
 
-use super::event::{Event, RunResult, Who};
+use super::event::{RunResult, Who};
 use super::*;
 use crate::document::Span;
 use crate::plan::{Fingerprint, Item, Task};

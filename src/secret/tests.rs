@@ -5,7 +5,6 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 use std::fmt::Write as _;
-use std::sync::Arc;
 
 fn mask_of(values: &[&str]) -> Mask {
     let mask = Mask::new();
