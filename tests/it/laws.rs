@@ -1,4 +1,4 @@
-//! The laws, each seen from outside: the whole program, on the house of the tutorial. What a law means in detail is tested where it is kept.
+//! The laws, each seen from outside: the whole program, on a house of two machines. What a law means in detail is tested where it is kept.
 
 use std::fs;
 use std::os::unix::process::CommandExt as _;
@@ -13,33 +13,23 @@ use crate::lab::{Lab, Outcome, repository, run};
 /// Never reached, unless something is wrong.
 const TOO_LONG: Duration = Duration::from_secs(60);
 
-/// The tutorial's project: two machines, played by two folders.
+/// A project of two machines, played by two folders.
 struct House {
     lab: Lab,
 }
 
 impl House {
-    /// As the tutorial writes it.
+    /// As it lies in the fixtures.
     fn new() -> Self {
         let lab = Lab::without_world();
-        let tutorial = fs::read_to_string(repository().join("docs/tutorial.md")).unwrap();
-        let mut file: Option<(&str, String)> = None;
-        for line in tutorial.lines() {
-            match &mut file {
-                None => {
-                    if let Some((_, rest)) = line.split_once(" title=\"") {
-                        file = Some((rest.trim_end_matches('"'), String::new()));
-                    }
-                }
-                Some((name, text)) if line == "```" => {
-                    lab.write(name, text);
-                    file = None;
-                }
-                Some((_, text)) => {
-                    text.push_str(line);
-                    text.push('\n');
-                }
-            }
+        for file in [
+            "inventory.yaml",
+            "playbooks/home.yaml",
+            "secrets.yaml",
+            "templates/login.conf.j2",
+        ] {
+            let path = repository().join("tests/fixtures/house").join(file);
+            lab.write(file, &fs::read_to_string(path).unwrap());
         }
         Self { lab }
     }
