@@ -10,6 +10,7 @@ mod judge;
 use corpus::{Answer, Case, lab};
 use judge::Judge;
 use std::fs;
+use std::path::Path;
 
 /// Compares every case of a corpus and complains about all that differ at once.
 fn compare(cases: &[Case], given: impl Fn(&Case) -> Answer) {
@@ -147,35 +148,52 @@ fn generated_configurations_are_the_librarys() {
     }
 }
 
-/// The configurations that the templates make, once `bootstrap render talos` exists. To switch it on: have `make fidelity`
-/// render them (`bootstrap render talos --secrets placeholders --out DIR`) and name DIR in `BOOTSTRAP_RENDERED`.
+/// The configurations that the templates make. `make fidelity` renders them with the lab, into the folder that `BOOTSTRAP_RENDERED`
+/// names; what they were before the nodes' patches is in the one that `BOOTSTRAP_BASES` names.
 #[test]
 #[ignore = "needs the judges: make fidelity"]
-fn rendered_configurations_are_valid_for_the_library() {
+fn rendered_configurations_are_valid_for_the_library_and_merged_as_it_merges() {
     let Some(judge) = Judge::find() else { return };
-    let Some(folder) = std::env::var_os("BOOTSTRAP_RENDERED") else {
-        judge::skip("BOOTSTRAP_RENDERED names no folder");
+    let (Some(rendered), Some(bases)) = (
+        std::env::var_os("BOOTSTRAP_RENDERED"),
+        std::env::var_os("BOOTSTRAP_BASES"),
+    ) else {
+        judge::skip("BOOTSTRAP_RENDERED and BOOTSTRAP_BASES name no folders");
         return;
     };
+    let bases = Path::new(&bases);
     let mut count = 0;
-    for entry in fs::read_dir(&folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path
-            .extension()
-            .is_some_and(|extension| extension == "yaml")
-        {
-            let name = path.file_name().unwrap().to_str().unwrap();
-            let checked = judge.ask(path.parent().unwrap(), &["validate", "-strict", name]);
+    for cluster in fs::read_dir(&rendered).unwrap() {
+        let cluster = cluster.unwrap().path();
+        for node in fs::read_dir(&cluster).unwrap() {
+            let node = node.unwrap().path();
+            let file = node.file_name().unwrap().to_str().unwrap();
+            let checked = judge.ask(&cluster, &["validate", "-strict", file]);
             assert_eq!(
                 checked.stdout,
-                format!("{name} is valid for metal mode\n"),
+                format!("{file} is valid for metal mode\n"),
                 "{}",
                 checked.stderr
             );
-            let merged = judge.ask(path.parent().unwrap(), &["patch", "-config", name, name]);
+            let name = format!("{}/{file}", cluster.file_name().unwrap().to_str().unwrap());
+            let base = bases.join(&name);
+            let merged = judge.ask(
+                crate::lab::repository(),
+                &[
+                    "patch",
+                    "-config",
+                    base.to_str().unwrap(),
+                    &format!("@talos/{name}"),
+                ],
+            );
             assert_eq!(merged.code, 0, "{}", merged.stderr);
+            assert_eq!(
+                merged.stdout,
+                fs::read_to_string(&node).unwrap(),
+                "the library merges {name} in another way"
+            );
             count += 1;
         }
     }
-    assert!(count > 0, "nothing is rendered in {}", folder.display());
+    assert_eq!(count, 6, "every node of the shipped inventory");
 }

@@ -1,0 +1,36 @@
+# `make` alone lists what there is. Every target is safe to say twice.
+
+.DEFAULT_GOAL := help
+.PHONY: help rehearse test lint fmt clippy doc validate fidelity-or-say ci clean
+
+help: ## lists the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1 /' | while read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
+
+rehearse: ## six pretended machines become two clusters, before your eyes (Rust alone; about a minute the first time)
+	@tools/rehearse
+
+test: ## all tests that need Rust alone
+	cargo test --workspace
+
+lint: fmt clippy ## format and lints
+
+fmt:
+	@if cargo fmt --version >/dev/null 2>&1; then set -x; cargo fmt --check; else echo 'lint: cargo fmt is not installed here: format not checked'; fi
+
+clippy:
+	@if cargo clippy --version >/dev/null 2>&1; then set -x; cargo clippy --all-targets -- -D warnings; else echo 'lint: cargo clippy is not installed here: lints not checked'; fi
+
+doc: ## the library's documentation, without a warning
+	RUSTDOCFLAGS='-D warnings' cargo doc --no-deps --lib
+
+validate: ## checks the shipped playbook
+	cargo run --quiet --bin bootstrap -- validate
+
+ci: ## everything that must pass, in the order in which it fails fastest
+	@tools/ci
+
+clean: ## removes what was built
+	cargo clean
+	rm -rf .tools
+
+include tools/judges/fidelity.mk
