@@ -58,6 +58,11 @@ impl Sources {
         u32::try_from(self.0.len() - 1).expect("nobody writes four billion playbooks")
     }
 
+    /// All texts.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|source| source.text.as_str())
+    }
+
     /// The file that a span lies in.
     pub fn source(&self, span: Span) -> Option<&Source> {
         self.0.get(span.file as usize)

@@ -81,6 +81,8 @@ pub struct Performer {
     plan: Arc<Plan>,
     pub(crate) settings: Settings,
     pub(crate) mask: Mask,
+    /// All that anybody can read in the project's files: never masked on its own.
+    pub(crate) public: String,
     pub(crate) secrets: secrets::Store,
     pub(crate) guardian: Guardian,
     pub(crate) pauses: BTreeMap<String, tokio::sync::Mutex<()>>,
@@ -100,6 +102,9 @@ pub(crate) struct Work<'a> {
     /// Where the action's output goes.
     pub(crate) log: Option<PathBuf>,
 }
+
+/// An effect that is seen within this time was there already.
+const MOMENT: std::time::Duration = std::time::Duration::from_millis(100);
 
 /// How an attempt comes to an early end.
 pub(crate) enum Stop {
@@ -124,6 +129,7 @@ impl Performer {
         mask: Mask,
         guardian: Guardian,
     ) -> Self {
+        let public = project.public_text();
         let pauses = project
             .playbook
             .tools
@@ -135,6 +141,7 @@ impl Performer {
             plan,
             settings,
             mask,
+            public,
             secrets: secrets::Store::default(),
             guardian,
             pauses,
@@ -511,7 +518,7 @@ impl Work<'_> {
     async fn arrive(&self, until: &Until, scope: &Scope, why: String) -> Result<String, Stop> {
         match self.wait(until, scope).await? {
             wait::Waited::Arrived { seen, after } if why.is_empty() || why == "done" => {
-                Ok(if after.is_zero() {
+                Ok(if after < MOMENT {
                     format!("already so: {seen}")
                 } else {
                     format!("{seen}, after {:.1}s", after.as_secs_f64())

@@ -35,6 +35,11 @@ pub struct Broken {
 }
 
 impl Project {
+    /// All that anybody can read in the playbooks and the inventory.
+    pub fn public_text(&self) -> String {
+        self.sources.texts().collect::<Vec<_>>().join("\n")
+    }
+
     /// Reads the project in `root`. Problems of shape, of the inventory's types and of its lints are all told at once.
     pub fn load(root: &Path) -> Result<Self, Box<Broken>> {
         let mut sources = Sources::default();

@@ -22,6 +22,7 @@ pub use stream::MaskStream;
 
 use matcher::Matcher;
 use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -61,6 +62,9 @@ impl From<String> for Secret {
     }
 }
 
+/// One form of one value; matchers share it.
+type Pattern = Arc<Zeroizing<Vec<u8>>>;
+
 /// The set of values that must never be shown, shared by all who write.
 ///
 /// Clones share one set: a value added to one is masked by all, from then on. Bytes that belong to any occurrence of any form of
@@ -79,7 +83,9 @@ struct Shared {
 
 #[derive(Default)]
 struct Set {
-    patterns: Vec<Zeroizing<Vec<u8>>>,
+    /// Hashes of the values whose forms are there already: a value comes again and again.
+    known: BTreeSet<[u8; 32]>,
+    patterns: Vec<Pattern>,
     /// The matcher of the patterns above; built when it is first asked for after a change.
     matcher: Option<Arc<Matcher>>,
 }
@@ -97,16 +103,28 @@ impl Mask {
 
     /// Adds a value that is not held as a [`Secret`], in all its forms.
     pub fn add_text(&self, value: &str) {
-        let forms = forms::of(value);
+        self.add_texts([value]);
+    }
+
+    /// Adds many values at once, which costs little more than one.
+    pub fn add_texts<'a>(&self, values: impl IntoIterator<Item = &'a str>) {
         let mut set = self
             .shared
             .set
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         let before = set.patterns.len();
-        set.patterns.extend(forms);
-        set.patterns
-            .sort_unstable_by(|a, b| a.as_slice().cmp(b.as_slice()));
+        for value in values {
+            if set.known.insert(*blake3::hash(value.as_bytes()).as_bytes()) {
+                set.patterns
+                    .extend(forms::of(value).into_iter().map(Arc::new));
+            }
+        }
+        if set.patterns.len() == before {
+            return;
+        }
+        // A stable sort finds that all but the end is sorted already.
+        set.patterns.sort_by(|a, b| a.as_slice().cmp(b.as_slice()));
         set.patterns.dedup_by(|a, b| a.as_slice() == b.as_slice());
         if set.patterns.len() != before {
             set.matcher = None;

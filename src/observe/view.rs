@@ -482,7 +482,12 @@ pub fn summary(
     for (story, title) in &plan.stories {
         let _ = writeln!(text, "story {story}: {}", clean(title));
         let mut table = Table::new(2);
+        let mut pending = 0;
         for (ix, _) in plan.tasks().filter(|(_, task)| task.story == *story) {
+            if matches!(run.state(ix), TaskState::Pending) {
+                pending += 1;
+                continue;
+            }
             let row = row(plan, run, ix, total);
             table.row(vec![
                 (row.tone, row.word.to_owned()),
@@ -492,6 +497,9 @@ pub fn summary(
             ]);
         }
         text.push_str(&table.text(frame.colour));
+        if pending > 0 {
+            let _ = writeln!(text, "  not started: {}", count(pending, "task"));
+        }
         if let Some(met) = criteria(plan, run, story) {
             let tone = if met.met == met.total {
                 Tone::Good

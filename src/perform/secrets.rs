@@ -18,8 +18,8 @@ use crate::run::{Failure, FailureKind};
 use crate::secret::{Mask, Secret};
 use crate::template;
 
-/// Strings of an answer that are at least as long as this are masked, whatever they are.
-const LONG: usize = 12;
+/// Strings of a secret answer that are at least as long as this, and look like made by a machine, are masked.
+const LONG: usize = 16;
 /// How long a provider may take for one item.
 const TIMEOUT: std::time::Duration = std::time::Duration::from_secs(60);
 
@@ -118,7 +118,7 @@ pub fn read_secrets_file(path: &std::path::Path) -> Result<BTreeMap<String, Secr
 
 impl Store {
     /// Masks what a command that was declared secret has printed.
-    pub(crate) fn learn(mask: &Mask, bytes: &[u8]) {
+    pub(crate) fn learn(mask: &Mask, bytes: &[u8], public: &str) {
         let text = String::from_utf8_lossy(bytes);
         let mut words = Vec::new();
         if let Ok(documents) = template::parse_yaml_documents(&text) {
@@ -129,11 +129,10 @@ impl Store {
         if words.is_empty() {
             words.extend(text.lines().map(|line| line.trim().to_owned()));
         }
-        for word in words {
-            if word.len() >= LONG && !word.contains("://") {
-                mask.add_text(&word);
-            }
-        }
+        let secret = words
+            .iter()
+            .filter(|word| looks_secret(word) && !public.contains(word.as_str()));
+        mask.add_texts(secret.map(String::as_str));
     }
 
     pub(crate) fn keep_output(&self, task: &str, name: &str, secret: Secret) {
@@ -170,6 +169,16 @@ impl Store {
                 .or_default(),
         )
     }
+}
+
+/// Whether a string can be a key or a token: long, of one piece, with letters and digits.
+fn looks_secret(word: &str) -> bool {
+    let piece = |c: char| c.is_ascii_alphanumeric() || "+/=_-.".contains(c);
+    let lines = word.lines().count();
+    word.len() >= LONG
+        && (lines > 1 || word.chars().all(piece))
+        && word.chars().any(|c| c.is_ascii_digit())
+        && word.chars().any(|c| c.is_ascii_alphabetic())
 }
 
 fn strings(json: &serde_json::Value, words: &mut Vec<String>) {
@@ -366,7 +375,7 @@ impl Work<'_> {
             return Err(Failure::new(FailureKind::Secret, message).into());
         }
         let stdout = answer.into_stdout();
-        Store::learn(&self.performer.mask, &stdout);
+        Store::learn(&self.performer.mask, &stdout, &self.performer.public);
         let text = String::from_utf8(stdout.to_vec()).map_err(|_| {
             Failure::new(
                 FailureKind::Secret,

@@ -96,7 +96,7 @@ impl Work<'_> {
                     }
                     let stdout = answer.into_stdout();
                     if secret {
-                        Store::learn(&self.performer.mask, &stdout);
+                        Store::learn(&self.performer.mask, &stdout, &self.performer.public);
                     }
                     changed = true;
                     flowing = Some(stdout);

@@ -45,11 +45,9 @@ impl Work<'_> {
                 ));
             }
             if let Verdict::Met(seen) = verdict {
-                let after = begun.elapsed();
-                let first = last.is_empty() || after < Duration::from_millis(1);
                 return Ok(Waited::Arrived {
                     seen,
-                    after: if first { Duration::ZERO } else { after },
+                    after: begun.elapsed(),
                 });
             }
             if !until.lost.is_empty() && is_lost(until, &verdict) {

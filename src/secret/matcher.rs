@@ -6,15 +6,14 @@
 //!
 //! Invariant: `patterns` is sorted and has no duplicates, so those with one beginning stand together.
 
-use super::MASKED;
-use zeroize::Zeroizing;
+use super::{MASKED, Pattern};
 
 /// How many bytes of a pattern the table knows.
 const HEAD: usize = 4;
 const BITS: u32 = 17;
 
 pub(super) struct Matcher {
-    patterns: Vec<Zeroizing<Vec<u8>>>,
+    patterns: Vec<Pattern>,
     /// One bit for each hash of a head.
     filter: Vec<u64>,
     /// The heads as big-endian numbers (so in the order of the patterns), each with the index of its first pattern.
@@ -24,7 +23,7 @@ pub(super) struct Matcher {
 
 impl Matcher {
     /// Builds a matcher of sorted patterns without duplicates.
-    pub(super) fn new(patterns: Vec<Zeroizing<Vec<u8>>>) -> Self {
+    pub(super) fn new(patterns: Vec<Pattern>) -> Self {
         let mut filter = vec![0; (1 << BITS) / 64];
         let mut heads: Vec<(u32, usize)> = Vec::new();
         let mut longest = 0;

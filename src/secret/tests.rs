@@ -5,6 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use proptest::prelude::*;
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 fn mask_of(values: &[&str]) -> Mask {
     let mask = Mask::new();
@@ -243,7 +244,7 @@ fn text(values: &[String]) -> impl Strategy<Value = String> + use<> {
 }
 
 /// What masking means, said as simply as possible.
-fn model(patterns: &[Zeroizing<Vec<u8>>], text: &[u8]) -> Vec<u8> {
+fn model(patterns: &[Arc<Zeroizing<Vec<u8>>>], text: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut hidden = 0;
     for at in 0..text.len() {
