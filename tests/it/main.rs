@@ -1,9 +1,17 @@
 //! All integration tests, in one binary.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+#[cfg(target_os = "linux")]
+mod cancel;
 mod commands;
+#[cfg(target_os = "linux")]
+mod crash;
+#[cfg(target_os = "linux")]
+mod drill;
 mod fidelity;
 mod lab;
+#[cfg(target_os = "linux")]
+mod leak;
 #[cfg(target_os = "linux")]
 mod process;
 mod story;
