@@ -8,6 +8,10 @@ mod commands;
 mod crash;
 #[cfg(target_os = "linux")]
 mod drill;
+#[cfg(target_os = "linux")]
+mod drift;
+#[cfg(target_os = "linux")]
+mod faults;
 mod fidelity;
 mod lab;
 #[cfg(target_os = "linux")]
