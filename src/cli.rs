@@ -6,9 +6,10 @@ use std::process::ExitCode;
 
 use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
+use crate::document::{Diagnostics, Sources};
 use crate::observe::put;
 use crate::plan::{Extent, Selection};
-use crate::project::{PLAYBOOKS, Project};
+use crate::project::{Broken, PLAYBOOKS, Project};
 use crate::run::Mode;
 
 mod doctor;
@@ -88,6 +89,9 @@ enum Command {
     Resume {
         /// The run [default: the newest unfinished one].
         run: Option<String>,
+        /// Say how an interrupted attempt ended that no probe can tell: `--assume done TASK`, `--assume not-done TASK`.
+        #[arg(long, num_args = 2, value_names = ["done|not-done", "TASK"], action = clap::ArgAction::Append)]
+        assume: Vec<String>,
         #[command(flatten)]
         advance: Advance,
         /// How to tell what happens.
@@ -378,9 +382,10 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
         }
         Command::Resume {
             run,
+            assume,
             advance,
             output,
-        } => work::resume(context, run.as_deref(), &advance, output),
+        } => work::resume(context, run.as_deref(), &assume, &advance, output),
         Command::Plan { what } => {
             let (selection, how, only) = match what {
                 PlanWhat::Story { id, how, only } => (Selection::Story(id), how, only),
@@ -462,9 +467,20 @@ impl Context {
 
     fn project(&self) -> Result<Project, Error> {
         let root = self.root()?;
-        Project::load(&root)
-            .map_err(|broken| Error::invalid(&broken.sources, &broken.problems, self.colour_err))
+        Project::load(&root).map_err(|broken| {
+            let (sources, problems) = all_problems(*broken);
+            Error::invalid(&sources, &problems, self.colour_err)
+        })
     }
+}
+
+/// What is wrong with a project: also what only a plan would tell.
+fn all_problems(broken: Broken) -> (Sources, Diagnostics) {
+    let mut problems = broken.problems;
+    if let Some(project) = &broken.partial {
+        crate::plan::further_problems(project, &mut problems);
+    }
+    (broken.sources, problems)
 }
 
 /// The caller's environment, as far as it is text.

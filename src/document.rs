@@ -13,6 +13,7 @@ use serde_yaml::Spanned;
 
 pub mod diagnostic;
 pub mod fields;
+mod syntax;
 
 pub use diagnostic::{Diagnostic, Diagnostics};
 pub use fields::Fields;
@@ -55,7 +56,7 @@ impl Sources {
     /// Adds a file and returns its number.
     pub fn add(&mut self, path: PathBuf, text: String) -> u32 {
         self.0.push(Source { path, text });
-        u32::try_from(self.0.len() - 1).expect("nobody writes four billion playbooks")
+        u32::try_from(self.0.len() - 1).unwrap_or(u32::MAX)
     }
 
     /// All texts.
@@ -78,15 +79,56 @@ impl Sources {
     /// Line and column (both from 1, columns in characters) of a span's beginning.
     pub fn line_column(&self, span: Span) -> (usize, usize) {
         let text = self.source(span).map_or("", |source| source.text.as_str());
-        let before = text.get(..span.start.min(text.len())).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let column = before
-            .rsplit('\n')
-            .next()
-            .map_or(0, |rest| rest.chars().count())
-            + 1;
-        (line, column)
+        line_column(text, span.start)
     }
+
+    /// The place of a part of a scalar. `decoded` is what the scalar says and `range` a part of that; quotes, escapes and folding may make
+    /// the written text a different one, so the part is found by counting the same words before it.
+    pub fn inside(&self, span: Span, decoded: &str, range: &std::ops::Range<usize>) -> Span {
+        // A parser may count in the middle of a character.
+        let mut range = range.start.min(decoded.len())..range.end.min(decoded.len());
+        while !decoded.is_char_boundary(range.start) {
+            range.start -= 1;
+        }
+        while !decoded.is_char_boundary(range.end) {
+            range.end += 1;
+        }
+        let (Some(word), Some(source)) = (decoded.get(range.clone()), self.source(span)) else {
+            return span;
+        };
+        let Some(rest) = source.text.get(span.start..) else {
+            return span;
+        };
+        if word.trim().is_empty() {
+            return span;
+        }
+        let place = |at: usize| Span {
+            file: span.file,
+            start: span.start + at,
+            end: span.start + at + word.len(),
+        };
+        // As written, at most behind a quotation mark.
+        for begin in 0..=1 {
+            if rest
+                .get(begin..)
+                .is_some_and(|rest| rest.starts_with(decoded))
+            {
+                return place(begin + range.start);
+            }
+        }
+        let before = decoded[..range.start].matches(word).count();
+        rest.match_indices(word)
+            .nth(before)
+            .map_or(span, |(at, _)| place(at))
+    }
+}
+
+/// Line and column of a byte, both from 1, columns in characters.
+fn line_column(text: &str, at: usize) -> (usize, usize) {
+    let before = text.get(..at.min(text.len())).unwrap_or(text);
+    let line = before.matches('\n').count() + 1;
+    let rest = before.rsplit('\n').next().unwrap_or_default();
+    (line, rest.chars().count() + 1)
 }
 
 /// A value with its place.
@@ -128,14 +170,15 @@ pub enum Shape {
 
 impl Shape {
     /// What to call it in a sentence.
-    pub fn noun(&self) -> &'static str {
+    pub fn noun(&self) -> String {
         match self {
-            Self::Null => "nothing",
-            Self::Bool(_) => "true or false",
-            Self::Int(_) | Self::Float(_) => "a number",
-            Self::Text(_) => "text",
-            Self::List(_) => "a list",
-            Self::Map(_) => "a mapping",
+            Self::Null => "nothing".into(),
+            Self::Bool(value) => value.to_string(),
+            Self::Int(value) => format!("the number {value}"),
+            Self::Float(value) => format!("the number {value}"),
+            Self::Text(_) => "text".into(),
+            Self::List(_) => "a list".into(),
+            Self::Map(_) => "a mapping".into(),
         }
     }
 }
@@ -190,7 +233,11 @@ pub fn read(
     problems: &mut Diagnostics,
 ) -> Option<Node> {
     let text = match read_text(path) {
-        Ok(text) => text,
+        Ok(Ok(text)) => text,
+        Ok(Err(bytes)) => {
+            problems.push(not_utf8(&bytes, shown, sources));
+            return None;
+        }
         Err(why) => {
             problems.push(Diagnostic::without_place(format!(
                 "cannot read {}: {why}",
@@ -203,7 +250,7 @@ pub fn read(
     parse(&text, file, problems)
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
+fn read_text(path: &Path) -> Result<Result<String, Vec<u8>>, String> {
     let size = std::fs::metadata(path)
         .map_err(|error| error.to_string())?
         .len();
@@ -213,8 +260,29 @@ fn read_text(path: &Path) -> Result<String, String> {
         ));
     }
     let bytes = std::fs::read(path).map_err(|error| error.to_string())?;
-    String::from_utf8(bytes)
-        .map_err(|error| format!("byte {} is not UTF-8", error.utf8_error().valid_up_to()))
+    Ok(String::from_utf8(bytes).map_err(std::string::FromUtf8Error::into_bytes))
+}
+
+/// Points at the first byte that is not UTF-8.
+fn not_utf8(bytes: &[u8], shown: &Path, sources: &mut Sources) -> Diagnostic {
+    if bytes.starts_with(&[0xff, 0xfe]) || bytes.starts_with(&[0xfe, 0xff]) {
+        return Diagnostic::without_place(format!("{} is UTF-16, not UTF-8", shown.display()))
+            .help("save it as UTF-8");
+    }
+    let start = match std::str::from_utf8(bytes) {
+        Ok(text) => text.len(),
+        Err(error) => error.valid_up_to(),
+    };
+    let byte = bytes.get(start).copied().unwrap_or_default();
+    let text = String::from_utf8_lossy(bytes).into_owned();
+    let file = sources.add(shown.to_path_buf(), text);
+    let span = Span {
+        file,
+        start,
+        end: start + char::REPLACEMENT_CHARACTER.len_utf8(),
+    };
+    Diagnostic::at(span, format!("this is not UTF-8 text: byte 0x{byte:02x}"))
+        .help("save the file as UTF-8")
 }
 
 /// Parses the text of file number `file`.
@@ -254,14 +322,19 @@ pub fn parse(text: &str, file: u32, problems: &mut Diagnostics) -> Option<Node> 
                         message.clone()
                     }
                 });
-            problems.push(Diagnostic::at(
+            let wrong = syntax::explain(&message, text, start);
+            let diagnostic = Diagnostic::at(
                 Span {
                     file,
-                    start,
-                    end: (start + 1).min(text.len()),
+                    start: wrong.start,
+                    end: (wrong.start + 1).min(text.len()),
                 },
-                format!("this is not valid YAML: {message}"),
-            ));
+                format!("this is not valid YAML: {}", wrong.message),
+            );
+            problems.push(match wrong.help {
+                Some(help) => diagnostic.help(help),
+                None => diagnostic,
+            });
             None
         }
     }

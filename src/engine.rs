@@ -23,6 +23,8 @@ use crate::run::{
 };
 
 pub mod interrupt;
+#[cfg(test)]
+mod tests;
 
 /// Outputs of ancestors: step, then item, then name.
 pub type Outputs = BTreeMap<String, Vec<(String, BTreeMap<String, OutputValue>)>>;
@@ -161,6 +163,7 @@ impl<'a> Engine<'a> {
             | Event::AttemptStarted { .. }
             | Event::AttemptEnded { .. }
             | Event::TaskReopened { .. }
+            | Event::Assumed { .. }
             | Event::Confirmed { .. }
             | Event::RunEnded { .. } => Durability::Sync,
             // A process does not outlive a power cut, and a skip is decided again just the same.

@@ -9,8 +9,11 @@ use indexmap::IndexMap;
 use minijinja::value::Value;
 use serde_json::Value as Json;
 
-use crate::document::{Diagnostic, Diagnostics, Fields, Key, Node as Written, Shape, Span};
+use crate::document::{
+    Diagnostic, Diagnostics, Fields, Key, Node as Written, Shape, Sources, Span,
+};
 use crate::kind::{Field, Kind};
+use crate::template::names::{Checker, Known};
 use crate::template::{self, Expr, Scope, Template, Templates};
 
 /// All machines.
@@ -171,21 +174,24 @@ impl Inventory {
             clusters: Vec::new(),
             lints: Vec::new(),
         };
+        let mut seen: IndexMap<&str, (&str, Span)> = IndexMap::new();
         for (key, node) in clusters {
             if let Some(cluster) = read_cluster(root, key, node, &kinds, problems) {
                 inventory.clusters.push(cluster);
             }
-        }
-        let mut seen: IndexMap<&str, &str> = IndexMap::new();
-        for (name, cluster) in inventory
-            .nodes()
-            .map(|node| (node.name.as_str(), node.cluster.as_str()))
-        {
-            if let Some(other) = seen.insert(name, cluster) {
-                problems.push(Diagnostic::at(
-                    document.span,
-                    format!("the node name `{name}` stands in {other} and in {cluster}"),
-                ));
+            for name in node_names(node) {
+                match seen.insert(&name.text, (&key.text, name.span)) {
+                    // Twice in one cluster is told of as a duplicate key.
+                    Some((other, first)) if other != key.text => problems.push(
+                        Diagnostic::at(
+                            name.span,
+                            format!("the node `{}` stands in {other} and in {}", name.text, key.text),
+                        )
+                        .also(first, "first given here")
+                        .help("`node=NAME` must mean one machine: names are unique in the whole inventory"),
+                    ),
+                    Some(_) | None => {}
+                }
             }
         }
         inventory.lints = lints
@@ -196,13 +202,10 @@ impl Inventory {
     }
 
     /// Asks every lint; what does not hold becomes a diagnostic.
-    pub fn lint(&self, templates: &Templates, problems: &mut Diagnostics) {
+    pub fn lint(&self, templates: &Templates, sources: &Sources, problems: &mut Diagnostics) {
         let base = self.scope();
+        let checker = Checker { templates, sources };
         for lint in &self.lints {
-            if let Err(error) = templates.check_expr(&lint.that) {
-                problems.push(Diagnostic::at(lint.that.span, error.message));
-                continue;
-            }
             let scopes: Vec<Scope> = match lint.each {
                 None => vec![base.clone()],
                 Some(Axis::Clusters) => self
@@ -221,6 +224,11 @@ impl Inventory {
                     .collect(),
             };
             for scope in scopes {
+                let known = Known::default();
+                let sound = checker.expr(&lint.that, &scope, known, problems);
+                if !checker.template(&lint.say, &scope, known, problems) || !sound {
+                    continue;
+                }
                 let say = templates
                     .text(&lint.say, &scope)
                     .unwrap_or_else(|_| lint.say.source.clone());
@@ -237,6 +245,18 @@ impl Inventory {
                 }
             }
         }
+    }
+}
+
+/// The names of a cluster's nodes, as they were written.
+fn node_names(cluster: &Written) -> Vec<&Key> {
+    let Shape::Map(entries) = &cluster.shape else {
+        return Vec::new();
+    };
+    let nodes = entries.iter().find(|(key, _)| key.text == "nodes");
+    match nodes.map(|(_, nodes)| &nodes.shape) {
+        Some(Shape::Map(nodes)) => nodes.iter().map(|(key, _)| key).collect(),
+        _ => Vec::new(),
     }
 }
 
@@ -366,38 +386,34 @@ fn resolve_nodes(
         let Some((_, written)) = entries.iter().find(|(key, _)| key.text == field.name) else {
             continue;
         };
-        let find = |name: &str| {
-            cluster
-                .nodes
-                .iter()
-                .find(|node| node.name == name)
-                .map(Node::json)
-        };
-        let names: Vec<&str> = cluster
-            .nodes
-            .iter()
-            .map(|node| node.name.as_str())
-            .collect();
-        let resolved = match (&field.kind, &written.shape) {
-            (Kind::Node, Shape::Text(name)) => find(name),
-            (Kind::List(inner), Shape::List(values)) if **inner == Kind::Node => values
-                .iter()
-                .map(|value| value.text().and_then(find))
-                .collect::<Option<Vec<_>>>()
-                .map(Json::from),
-            _ => continue,
-        };
-        match resolved {
-            Some(json) => {
-                cluster.facts.insert(field.name.clone(), json);
+        let nodes = std::mem::take(&mut cluster.nodes);
+        let mut find = |written: &Written| -> Option<Json> {
+            // What is not text has been told of already.
+            let name = written.text()?;
+            let found = nodes.iter().find(|node| node.name == name);
+            if found.is_none() {
+                let names: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+                problems.push(
+                    Diagnostic::at(
+                        written.span,
+                        format!("the cluster `{}` has no node `{name}`", cluster.name),
+                    )
+                    .help(format!("its nodes are: {}", names.join(", ")))
+                    .suggest(name, names.iter().copied()),
+                );
             }
-            None => problems.push(
-                Diagnostic::at(
-                    written.span,
-                    format!("the cluster `{}` has no such node", cluster.name),
-                )
-                .help(format!("its nodes are: {}", names.join(", "))),
-            ),
+            found.map(Node::json)
+        };
+        let resolved = match (&field.kind, &written.shape) {
+            (Kind::Node, _) => find(written),
+            (Kind::List(inner), Shape::List(values)) if **inner == Kind::Node => {
+                Some(values.iter().filter_map(&mut find).collect())
+            }
+            _ => None,
+        };
+        cluster.nodes = nodes;
+        if let Some(json) = resolved {
+            cluster.facts.insert(field.name.clone(), json);
         }
     }
 }

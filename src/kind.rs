@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value as Json;
 
-use crate::document::{Diagnostic, Diagnostics, Node, Shape};
+use crate::document::{Diagnostic, Diagnostics, Key, Node, Shape};
 
 /// What a value must be.
 #[derive(Debug, Clone, PartialEq)]
@@ -136,17 +136,19 @@ impl Field {
                     if words.is_empty() {
                         problems.push(Diagnostic::at(node.span, "`one_of` is a list of words"));
                     }
+                    let kind = Kind::OneOf(words);
+                    let default = default(&kind, name, get("default"), problems);
+                    unknown(entries, &["one_of", "default"], problems);
                     return Some(Self {
-                        default: get("default").map(Node::to_json),
-                        ..field(Kind::OneOf(words))
+                        default,
+                        ..field(kind)
                     });
                 }
                 if let Some(kind) = get("type") {
                     let inner = Self::read(name, kind, problems)?;
-                    return Some(Self {
-                        default: get("default").map(Node::to_json),
-                        ..inner
-                    });
+                    let default = default(&inner.kind, name, get("default"), problems);
+                    unknown(entries, &["type", "default"], problems);
+                    return Some(Self { default, ..inner });
                 }
                 let fields = entries
                     .iter()
@@ -161,6 +163,46 @@ impl Field {
                 ));
                 None
             }
+        }
+    }
+}
+
+/// A declared default, which must be of the declared type.
+fn default(
+    kind: &Kind,
+    name: &str,
+    node: Option<&Node>,
+    problems: &mut Diagnostics,
+) -> Option<Json> {
+    let node = node?;
+    let json = node.to_json();
+    // Whether a path exists or a node is known is asked when the value is used.
+    let plain = !matches!(
+        kind,
+        Kind::Path | Kind::Node | Kind::Cluster | Kind::List(_) | Kind::Record(_)
+    );
+    if plain && !kind.accepts(&json, Path::new("")) {
+        let found = match &node.shape {
+            Shape::Text(text) => format!("`{text}` is not"),
+            shape => format!("this is {}", shape.noun()),
+        };
+        problems.push(Diagnostic::at(
+            node.span,
+            format!("the default of `{name}` is {}, but {found}", kind.noun()),
+        ));
+    }
+    Some(json)
+}
+
+/// Tells of keys that a declaration does not have.
+fn unknown(entries: &[(Key, Node)], known: &[&str], problems: &mut Diagnostics) {
+    for (key, _) in entries {
+        if !known.contains(&key.text.as_str()) {
+            problems.push(
+                Diagnostic::at(key.span, format!("a type has no key `{}`", key.text))
+                    .help(format!("it may have: {}", known.join(", ")))
+                    .suggest(&key.text, known.iter().copied()),
+            );
         }
     }
 }
@@ -183,7 +225,7 @@ impl Kind {
             Self::Path => "a path below the project folder that exists".into(),
             Self::Node => "the name of a node".into(),
             Self::Cluster => "the name of a cluster".into(),
-            Self::List(inner) => format!("a list (of {})", inner.noun()),
+            Self::List(inner) => format!("a list, each element {}", inner.noun()),
             Self::OneOf(words) => format!("one of {}", words.join(", ")),
             Self::Record(_) => "a mapping".into(),
         }
@@ -193,7 +235,8 @@ impl Kind {
     pub fn accepts(&self, value: &Json, root: &Path) -> bool {
         let text = value.as_str();
         match self {
-            Self::Any | Self::Node | Self::Cluster => true,
+            Self::Any => true,
+            Self::Node | Self::Cluster => text.is_some() || value.is_object(),
             Self::Text => text.is_some(),
             Self::Int => value.is_i64() || value.is_u64(),
             Self::Bool => value.is_boolean(),
@@ -282,6 +325,9 @@ impl Kind {
                     !matches!(self, Self::Record(_) | Self::List(_)) && self.accepts(&json, root);
                 if !whole {
                     let found = match &node.shape {
+                        Shape::Text(text) if matches!(self, Self::Bool | Self::Int) => {
+                            format!("this is the text `{text}`")
+                        }
                         Shape::Text(text) => format!("`{text}` is not"),
                         shape => format!("this is {}", shape.noun()),
                     };
@@ -294,6 +340,14 @@ impl Kind {
                             Self::Text | Self::Version,
                             Shape::Int(_) | Shape::Float(_) | Shape::Bool(_),
                         ) => diagnostic.help("put it in quotes"),
+                        (Self::Bool, Shape::Text(text)) if text == "true" || text == "false" => {
+                            diagnostic.help("take away the quotes")
+                        }
+                        (Self::Bool, _) => diagnostic.help("write true or false"),
+                        (Self::Int, Shape::Text(text)) if text.parse::<i64>().is_ok() => {
+                            diagnostic.help("take away the quotes")
+                        }
+                        (Self::List(_), _) => diagnostic.help("write [ … ], also for one"),
                         (Self::OneOf(words), Shape::Text(text)) => {
                             diagnostic.suggest(text, words.iter().map(String::as_str))
                         }

@@ -21,7 +21,7 @@ mod graph;
 mod select;
 mod visit;
 
-pub use expand::make;
+pub use expand::{further_problems, make};
 pub use select::{Extent, Selection};
 
 /// Which task of a plan.

@@ -3,7 +3,7 @@
 //! A [`Playbook`] is only ever made by [`read`], which tells every problem of shape at once. Whether names exist, templates have what they
 //! need and the graph has no cycle is settled when a [`crate::plan::Plan`] is made from it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use indexmap::IndexMap;
@@ -39,6 +39,12 @@ pub struct Playbook {
     pub rules: Vec<Rule>,
     /// The stories, in the order of the files.
     pub stories: IndexMap<String, Story>,
+    /// Whether all files could be read as YAML.
+    pub(crate) whole: bool,
+    /// Tasks that steps use.
+    pub(crate) used_tasks: BTreeSet<String>,
+    /// What has problems of its own: its kind and name. What follows from those is not told.
+    pub(crate) broken: BTreeSet<(&'static str, String)>,
 }
 
 /// A numbered part with one promise and its acceptance criteria.
@@ -558,6 +564,11 @@ impl Body {
 }
 
 impl Playbook {
+    /// Whether something has problems of its own.
+    pub(crate) fn is_broken(&self, what: &'static str, name: &str) -> bool {
+        self.broken.contains(&(what, name.to_owned()))
+    }
+
     /// Every command line that the playbook can issue, with where it stands.
     pub fn commands(&self) -> Vec<(&[Template], Span)> {
         fn of(stage: &Stage) -> Option<(&[Template], Span)> {

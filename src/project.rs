@@ -32,6 +32,8 @@ pub struct Broken {
     pub sources: Sources,
     /// The problems.
     pub problems: Diagnostics,
+    /// What could be read, where more problems can be looked for: every file is YAML and the inventory is sound.
+    pub partial: Option<Project>,
 }
 
 impl Project {
@@ -46,20 +48,26 @@ impl Project {
         let mut problems = Diagnostics::default();
         let playbook =
             playbook::read::read(root, Path::new(PLAYBOOKS), &mut sources, &mut problems);
+        let before = problems.len();
         let inventory = read_inventory(root, &playbook, &mut sources, &mut problems);
+        let sound = problems.len() == before && playbook.whole;
         let templates = Templates::new(root, playbook.commands_by_tool());
-        inventory.lint(&templates, &mut problems);
+        inventory.lint(&templates, &sources, &mut problems);
+        let project = Self {
+            root: root.to_path_buf(),
+            sources,
+            playbook,
+            inventory,
+            templates,
+        };
         if problems.is_empty() {
-            Ok(Self {
-                root: root.to_path_buf(),
-                sources,
-                playbook,
-                inventory,
-                templates,
-            })
-        } else {
-            Err(Box::new(Broken { sources, problems }))
+            return Ok(project);
         }
+        Err(Box::new(Broken {
+            sources: project.sources.clone(),
+            problems,
+            partial: sound.then_some(project),
+        }))
     }
 }
 
@@ -73,19 +81,27 @@ fn read_inventory(
         Some((name, span)) => (name.as_str(), Some(*span)),
         None => ("inventory.yaml", None),
     };
-    let path = if let Ok(path) = crate::template::below(root, name) {
-        path
-    } else {
+    let Ok(path) = crate::template::below(root, name) else {
         problems.push(Diagnostic::at(
             span.unwrap_or_default(),
             format!("the inventory `{name}` is not below the project's folder"),
         ));
         return Inventory::default();
     };
+    if path.is_dir() {
+        problems.push(
+            Diagnostic::at(
+                span.unwrap_or_default(),
+                format!("the inventory is a file, but `{name}` is a folder"),
+            )
+            .help("the path is relative to the project's folder"),
+        );
+        return Inventory::default();
+    }
     if !path.exists() {
         if let Some(span) = span {
             problems.push(
-                Diagnostic::at(span, format!("there is no inventory {name}"))
+                Diagnostic::at(span, format!("there is no inventory `{name}`"))
                     .help("the path is relative to the project's folder"),
             );
         }

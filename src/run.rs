@@ -12,6 +12,8 @@ use crate::plan::{Duty, Plan, TaskIx, TaskKey};
 pub mod decide;
 pub mod event;
 pub mod outcome;
+#[cfg(test)]
+pub(crate) mod tests;
 
 pub use decide::{Decision, Limits, Mode, decide};
 pub use event::Event;
@@ -233,6 +235,19 @@ impl Run {
                 }
                 self.states[at] = TaskState::Settled(Outcome::Skipped(reason.clone()));
             }
+            Event::Assumed { task, done, who } => {
+                let at = self.locate(task)?;
+                let TaskState::InDoubt { .. } = &self.states[at] else {
+                    return Err(self.illegal(task, at, "an assumption"));
+                };
+                self.states[at] = if *done {
+                    TaskState::Settled(Outcome::Unchanged {
+                        why: format!("{who} says that the interrupted attempt had done it"),
+                    })
+                } else {
+                    TaskState::Pending
+                };
+            }
             Event::TaskReopened { task, .. } => {
                 let at = self.locate(task)?;
                 match &self.states[at] {
@@ -268,6 +283,7 @@ impl Run {
             | Event::ProcessStarted { .. }
             | Event::TaskSkipped { .. }
             | Event::Confirmed { .. }
+            | Event::Assumed { .. }
             | Event::Paused { .. }
             | Event::Continued { .. }
             | Event::Interrupted { .. }

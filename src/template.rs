@@ -12,7 +12,9 @@ use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
 
 use crate::document::Span;
 
+pub(crate) mod names;
 mod net;
+mod words;
 
 /// How much work one rendering may do, in minijinja's fuel.
 const FUEL: u64 = 2_000_000;
@@ -95,6 +97,7 @@ pub fn value<T: serde::Serialize>(from: &T) -> Value {
 #[derive(Clone)]
 pub struct Templates {
     environment: Arc<Environment<'static>>,
+    root: PathBuf,
 }
 
 impl std::fmt::Debug for Templates {
@@ -105,6 +108,10 @@ impl std::fmt::Debug for Templates {
 
 impl Templates {
     /// An environment for the project in `root`; `commands` answers `commands('tool')`.
+    ///
+    /// # Panics
+    ///
+    /// Never: the delimiters of templates are constants.
     pub fn new(root: &Path, commands: BTreeMap<String, Vec<Vec<String>>>) -> Self {
         let mut environment = Environment::new();
         environment.set_undefined_behavior(UndefinedBehavior::Strict);
@@ -149,6 +156,7 @@ impl Templates {
         add_functions(&mut environment, root, commands);
         Self {
             environment: Arc::new(environment),
+            root: root.to_path_buf(),
         }
     }
 
@@ -166,11 +174,10 @@ impl Templates {
 
     /// Whether the condition can be parsed.
     pub fn check_expr(&self, expr: &Expr) -> Result<(), Error> {
-        if expr.source.trim_start().starts_with("{{") || expr.source.trim_start().starts_with("{%")
-        {
+        if let Some(at) = expr.source.find("{{").or_else(|| expr.source.find("{%")) {
             return Err(Error {
                 message: "a condition is written without braces".into(),
-                range: Some(0..expr.source.len()),
+                range: Some(at..at + 2),
                 file: None,
                 line: None,
             });
@@ -205,6 +212,40 @@ impl Templates {
             .get_template(file)
             .map_err(|error| explain(&error))?;
         Ok(template.undeclared_variables(true).into_iter().collect())
+    }
+
+    /// What a template file says, if it can be read.
+    pub(crate) fn file_source(&self, file: &str) -> Option<String> {
+        std::fs::read_to_string(below(&self.root, file).ok()?).ok()
+    }
+
+    /// The files that lie beside a template file, by the same kind of name.
+    pub(crate) fn beside(&self, file: &str) -> Vec<String> {
+        let folder = Path::new(file).parent().unwrap_or(Path::new(""));
+        let Ok(path) = below(&self.root, &folder.display().to_string()) else {
+            return Vec::new();
+        };
+        let mut names: Vec<String> = std::fs::read_dir(path)
+            .into_iter()
+            .flatten()
+            .flatten()
+            .map(|entry| folder.join(entry.file_name()).display().to_string())
+            .collect();
+        names.sort();
+        names
+    }
+
+    /// Whether there is no such filter or test.
+    pub(crate) fn lacks(&self, word: &words::Word) -> bool {
+        let (source, missing) = match word.role {
+            words::Role::Filter => (format!("1|{}", word.text), ErrorKind::UnknownFilter),
+            words::Role::Test => (format!("1 is {}", word.text), ErrorKind::UnknownTest),
+            words::Role::Name => return false,
+        };
+        self.environment
+            .compile_expression(&source)
+            .and_then(|compiled| compiled.eval(()))
+            .is_err_and(|error| error.kind() == missing)
     }
 
     fn names_of(&self, source: &str) -> BTreeSet<String> {
@@ -318,14 +359,20 @@ fn explain(error: &minijinja::Error) -> Error {
     let what = match error.kind() {
         ErrorKind::UndefinedError => "this name is not defined".to_owned(),
         ErrorKind::TemplateNotFound => format!(
-            "there is no template file {}",
-            error.detail().unwrap_or("of this name")
+            "there is no template file `{}`",
+            error
+                .detail()
+                .and_then(|detail| detail.split('"').nth(1))
+                .unwrap_or("of this name")
+        ),
+        ErrorKind::SyntaxError => format!(
+            "this cannot be read: {}",
+            error.detail().unwrap_or("it is no expression")
         ),
         ErrorKind::OutOfFuel => "this template does too much".to_owned(),
         kind => match error.detail() {
-            Some(detail) if detail.is_empty() => format!("{kind:?}"),
+            None | Some("") => kind.to_string(),
             Some(detail) => detail.to_owned(),
-            None => kind.to_string(),
         },
     };
     let file = error

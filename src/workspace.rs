@@ -100,9 +100,16 @@ impl Workspace {
 
     /// Makes the folder of a new run.
     ///
-    /// `chance` tells apart the runs of one second; if it does not, the next free number is taken.
+    /// `chance` tells apart the runs of one second; a later one has a higher number.
     pub fn create_run(&self, now: Timestamp, chance: u16) -> Result<RunFolder, Error> {
         let mut chance = chance;
+        // Invariant: the names of a workspace's runs sort by time, also within one second; else the newest could not be told.
+        if let Some(newest) = self.newest()?
+            && let Some(last) = newest.id.chance_within(now)
+            && last >= chance
+        {
+            chance = last.wrapping_add(1);
+        }
         loop {
             let run = self.run(RunId::new(now, chance));
             match DirBuilder::new().mode(0o700).create(&run.path) {
@@ -177,6 +184,13 @@ impl RunId {
     /// Returns the name.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The digits of chance, if it began within the same second.
+    fn chance_within(&self, now: Timestamp) -> Option<u16> {
+        let (second, chance) = self.0.rsplit_once('-')?;
+        let same = Self::new(now, 0).0.starts_with(second);
+        u16::from_str_radix(chance, 16).ok().filter(|_| same)
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cli::error::Error;
 use crate::cli::work::make_plan;
-use crate::cli::{Context, PlanHow, environment, exit};
+use crate::cli::{Context, PlanHow, all_problems, environment, exit};
 use crate::observe::{listing, put};
 use crate::perform::{Pace, Performer, Settings, Verdict};
 use crate::plan::{Duty, Extent, Plan, Selection, TaskIx};
@@ -161,19 +161,22 @@ pub(super) fn validate(context: &Context, json: bool) -> Result<u8, Error> {
                 let stories = plan.stories.len();
                 let tasks = plan.len();
                 let noun = if stories == 1 { "story" } else { "stories" };
+                let of_tasks = if tasks == 1 {
+                    "task"
+                } else {
+                    "tasks and criteria"
+                };
                 let text = if json {
                     "{\"problems\":[]}\n".to_owned()
                 } else {
-                    format!(
-                        "valid: {stories} {noun}, {tasks} tasks and criteria for this inventory\n"
-                    )
+                    format!("valid: {stories} {noun}, {tasks} {of_tasks} for this inventory\n")
                 };
                 put(&mut std::io::stdout().lock(), &text);
                 return Ok(exit::DONE);
             }
             Err(problems) => (project.sources, problems),
         },
-        Err(broken) => (broken.sources, broken.problems),
+        Err(broken) => all_problems(*broken),
     };
     if json {
         let findings = serde_json::json!({ "problems": problems.findings(&sources) });

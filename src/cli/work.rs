@@ -94,6 +94,7 @@ pub(super) fn run(
 pub(super) fn resume(
     context: &Context,
     wanted: Option<&str>,
+    assume: &[String],
     advance: &Advance,
     output: Output,
 ) -> Result<u8, Error> {
@@ -169,7 +170,8 @@ pub(super) fn resume(
     )?);
     let survivors = end_what_is_left(&folder, &loaded.records);
     let (run, known) = fold(&plan, &loaded.records, tasks)?;
-    let reopened = changed_since(&plan, &run, &known);
+    let mut reopened = assumed(&plan, &run, assume)?;
+    reopened.extend(changed_since(&plan, &run, &known));
     let changed = plan.fingerprint() != was;
     let resumed = Event::RunResumed {
         version: env!("CARGO_PKG_VERSION").into(),
@@ -551,6 +553,42 @@ fn fold(
         }
     }
     Ok((run, known))
+}
+
+/// What the person says of attempts in doubt.
+fn assumed(plan: &Plan, run: &Run, said: &[String]) -> Result<Vec<Event>, Error> {
+    let mut events = Vec::new();
+    for pair in said.chunks(2) {
+        let [word, task] = pair else { continue };
+        let done = match word.as_str() {
+            "done" => true,
+            "not-done" => false,
+            _ => {
+                return Err(Error::usage(format!(
+                    "`{word}` is neither `done` nor `not-done`"
+                )));
+            }
+        };
+        let key = crate::plan::TaskKey::from(task.as_str());
+        let Some(ix) = plan.find(&key) else {
+            return Err(Error::usage(format!("this run has no task `{task}`"))
+                .hint("`bootstrap status` lists them"));
+        };
+        let doubtful = matches!(
+            run.state(ix),
+            TaskState::Running { .. } | TaskState::InDoubt { .. }
+        ) || matches!(run.outcome(ix), Some(crate::run::Outcome::Failed(failure)) if failure.kind == crate::run::FailureKind::InDoubt);
+        if !doubtful {
+            return Err(Error::usage(format!("`{task}` is not in doubt"))
+                .hint("only an attempt that was interrupted, and of which nobody knows how it ended, can be assumed"));
+        }
+        events.push(Event::Assumed {
+            task: key,
+            done,
+            who: who().user,
+        });
+    }
+    Ok(events)
 }
 
 /// Settled tasks that have to be open again: their definition has changed, or they gave a secret that was never stored.

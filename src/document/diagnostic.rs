@@ -1,9 +1,11 @@
 //! What is wrong with a file, with the place, and the one way in which it is shown.
 
+use std::ops::Range;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use serde::Serialize;
 
-use super::{Sources, Span};
+use super::{Sources, Span, line_column};
 
 /// One problem.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,6 +18,19 @@ pub struct Diagnostic {
     pub also: Vec<(Span, String)>,
     /// What to do about it.
     pub help: Option<String>,
+    /// The very place, where it lies in a file that the place above only names: a template.
+    pub excerpt: Option<Excerpt>,
+}
+
+/// A place in a file that is not among the sources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Excerpt {
+    /// The file, relative to the project.
+    pub path: String,
+    /// What it says.
+    pub text: String,
+    /// Where in it.
+    pub range: Range<usize>,
 }
 
 impl Diagnostic {
@@ -26,6 +41,7 @@ impl Diagnostic {
             span: Some(span),
             also: Vec::new(),
             help: None,
+            excerpt: None,
         }
     }
 
@@ -36,6 +52,7 @@ impl Diagnostic {
             span: None,
             also: Vec::new(),
             help: None,
+            excerpt: None,
         }
     }
 
@@ -50,6 +67,17 @@ impl Diagnostic {
     #[must_use]
     pub fn also(mut self, span: Span, word: impl Into<String>) -> Self {
         self.also.push((span, word.into()));
+        self
+    }
+
+    /// Says that the problem lies in another file, which this place only names.
+    #[must_use]
+    pub fn within(mut self, path: &str, text: &str, range: Range<usize>) -> Self {
+        self.excerpt = Some(Excerpt {
+            path: path.to_owned(),
+            text: text.to_owned(),
+            range,
+        });
         self
     }
 
@@ -68,7 +96,11 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
     known
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|(distance, candidate)| *distance <= 1 + candidate.len().min(word.len()) / 4)
+        .filter(|(distance, candidate)| {
+            // Of one letter nothing is near.
+            let shorter = candidate.chars().count().min(word.chars().count());
+            *distance <= 1 + shorter / 4 && *distance < shorter
+        })
         .min()
         .map(|(_, candidate)| candidate)
 }
@@ -122,10 +154,16 @@ impl Diagnostics {
         self.sorted()
             .into_iter()
             .map(|diagnostic| {
-                let place = diagnostic.span.and_then(|span| {
-                    let source = sources.source(span)?;
-                    Some((source.path.display().to_string(), sources.line_column(span)))
-                });
+                let place = match &diagnostic.excerpt {
+                    Some(excerpt) => Some((
+                        excerpt.path.clone(),
+                        line_column(&excerpt.text, excerpt.range.start),
+                    )),
+                    None => diagnostic.span.and_then(|span| {
+                        let source = sources.source(span)?;
+                        Some((source.path.display().to_string(), sources.line_column(span)))
+                    }),
+                };
                 Finding {
                     file: place.as_ref().map(|(file, _)| file.clone()),
                     line: place.as_ref().map(|(_, (line, _))| *line),
@@ -159,20 +197,60 @@ fn report<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Vec<Group<'a>
         .span
         .and_then(|span| Some((span, sources.source(span)?)))
     {
+        Some((span, source)) if diagnostic.excerpt.is_some() => {
+            let mut group = Group::with_title(title);
+            if let Some(excerpt) = &diagnostic.excerpt {
+                group = group.element(
+                    Snippet::source(excerpt.text.as_str())
+                        .path(excerpt.path.as_str())
+                        .annotation(
+                            AnnotationKind::Primary
+                                .span(clamp(excerpt.range.clone(), &excerpt.text)),
+                        ),
+                );
+            }
+            group.element(
+                Snippet::source(source.text.as_str())
+                    .path(source.path.display().to_string())
+                    .annotation(
+                        AnnotationKind::Context
+                            .span(clamp(span.start..span.end, &source.text))
+                            .label("used here"),
+                    ),
+            )
+        }
         Some((span, source)) => {
             let mut snippet = Snippet::source(source.text.as_str())
                 .path(source.path.display().to_string())
-                .annotation(AnnotationKind::Primary.span(clamp(span, &source.text)));
+                .annotation(
+                    AnnotationKind::Primary.span(clamp(span.start..span.end, &source.text)),
+                );
             for (also, word) in &diagnostic.also {
                 if also.file == span.file {
                     snippet = snippet.annotation(
                         AnnotationKind::Context
-                            .span(clamp(*also, &source.text))
+                            .span(clamp(also.start..also.end, &source.text))
                             .label(word.as_str()),
                     );
                 }
             }
-            title.element(snippet)
+            let mut group = title.element(snippet);
+            for (also, word) in &diagnostic.also {
+                if also.file != span.file
+                    && let Some(source) = sources.source(*also)
+                {
+                    group = group.element(
+                        Snippet::source(source.text.as_str())
+                            .path(source.path.display().to_string())
+                            .annotation(
+                                AnnotationKind::Context
+                                    .span(clamp(also.start..also.end, &source.text))
+                                    .label(word.as_str()),
+                            ),
+                    );
+                }
+            }
+            group
         }
         None => Group::with_title(title),
     };
@@ -183,7 +261,7 @@ fn report<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Vec<Group<'a>
 }
 
 /// The first line of a span, moved to character boundaries: the renderer accepts nothing else.
-fn clamp(span: Span, text: &str) -> std::ops::Range<usize> {
+fn clamp(span: Range<usize>, text: &str) -> Range<usize> {
     let mut start = span.start.min(text.len());
     while !text.is_char_boundary(start) {
         start -= 1;

@@ -49,12 +49,15 @@ impl<'a> Fields<'a> {
     /// Takes a key with its own place.
     pub fn take_entry(&mut self, name: &'static str) -> Option<(&'a Key, &'a Node)> {
         self.known.push(name);
-        let (key, node, taken) = self
-            .entries
-            .iter_mut()
-            .rfind(|(key, _, _)| key.text == name)?;
-        *taken = true;
-        Some((*key, *node))
+        // A key that is given twice is told of elsewhere; here all of them are known.
+        let mut found = None;
+        for (key, node, taken) in &mut self.entries {
+            if key.text == name {
+                *taken = true;
+                found = Some((*key, *node));
+            }
+        }
+        found
     }
 
     /// Takes a key that must be there.
@@ -174,6 +177,21 @@ impl<'a> Fields<'a> {
                 &[]
             }
         }
+    }
+
+    /// Whether a key that nobody took is near to one of these: then that one was meant.
+    pub fn misspells(&self, names: &[&str]) -> bool {
+        self.entries.iter().any(|(key, _, taken)| {
+            !taken && super::diagnostic::nearest(&key.text, names.iter().copied()).is_some()
+        })
+    }
+
+    /// Looks at a key without taking it.
+    pub fn peek(&self, name: &str) -> Option<&'a Node> {
+        self.entries
+            .iter()
+            .rfind(|(key, _, _)| key.text == name)
+            .map(|(_, node, _)| *node)
     }
 
     /// Whether a key is there at all.

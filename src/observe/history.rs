@@ -412,6 +412,17 @@ impl Fold {
                 };
                 task.why = clean(&reason.why());
             }
+            Event::Assumed { task, done, who } => {
+                let task = self.task(task);
+                let done = *done;
+                task.status = if done {
+                    Status::Unchanged
+                } else {
+                    Status::Pending
+                };
+                let word = if done { "done" } else { "not done" };
+                task.why = clean(&format!("{who} says that it was {word}"));
+            }
             Event::TaskReopened { task, why } => {
                 let task = self.task(task);
                 task.status = Status::Pending;

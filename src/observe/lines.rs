@@ -110,6 +110,7 @@ impl Observer for Lines<'_> {
             | Event::ProcessStarted { .. }
             | Event::TaskSkipped { .. }
             | Event::TaskReopened { .. }
+            | Event::Assumed { .. }
             | Event::Confirmed { .. }
             | Event::RunEnded { .. } => {}
         }

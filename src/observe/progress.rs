@@ -291,6 +291,7 @@ impl Progress {
             | Event::ProcessStarted { .. }
             | Event::TaskSkipped { .. }
             | Event::TaskReopened { .. }
+            | Event::Assumed { .. }
             | Event::Confirmed { .. }
             | Event::Interrupted { .. } => {}
         }
@@ -355,6 +356,7 @@ impl Observer for Progress {
             | Event::AttemptEnded { .. }
             | Event::TaskSkipped { .. }
             | Event::TaskReopened { .. }
+            | Event::Assumed { .. }
             | Event::Confirmed { .. }
             | Event::Paused { .. }
             | Event::Continued { .. } => {

@@ -275,6 +275,11 @@ pub fn said(plan: &Plan, run: &Run, event: &Event, at: Elapsed) -> Option<Said> 
             Said::new(Tone::Quiet, "skipped", task.as_str(), &reason.why())
         }
         Event::TaskReopened { task, why } => Said::new(Tone::Warn, "again", task.as_str(), why),
+        Event::Assumed { task, done, who } => {
+            let word = if *done { "done" } else { "not done" };
+            let why = format!("{who} says that it was {word}");
+            Said::new(Tone::Warn, "assumed", task.as_str(), &why)
+        }
         Event::Confirmed {
             task,
             who,
@@ -680,6 +685,7 @@ impl People {
             | Event::ProcessStarted { .. }
             | Event::TaskSkipped { .. }
             | Event::TaskReopened { .. }
+            | Event::Assumed { .. }
             | Event::Confirmed { .. }
             | Event::Interrupted { .. } => {}
         }

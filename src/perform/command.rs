@@ -340,7 +340,7 @@ impl Work<'_> {
         let argv: Vec<String> = rule
             .until
             .iter()
-            .map(|word| self.text(word, &Scope::default()))
+            .map(|word| self.text(word, &self.performer.project.inventory.scope()))
             .collect::<Result<_, _>>()?;
         let check = Request {
             argv,

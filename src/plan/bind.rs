@@ -15,6 +15,8 @@ use crate::template::{self, Scope, Templates};
 pub struct Error {
     /// What is wrong.
     pub message: String,
+    /// With which parameter.
+    pub parameter: String,
 }
 
 /// What binding needs to know.
@@ -45,6 +47,7 @@ impl Binder<'_> {
                 Some(ArgumentValue::Text(text)) => {
                     self.templates.value(text, scope).map_err(|error| Error {
                         message: format!("`{}`: {error}", parameter.name),
+                        parameter: parameter.name.clone(),
                     })?
                 }
                 Some(ArgumentValue::Plain(json)) => template::value(json),
@@ -67,6 +70,7 @@ impl Binder<'_> {
                                 parameter.name,
                                 parameter.kind.noun()
                             ),
+                            parameter: parameter.name.clone(),
                         });
                     }
                 },
@@ -83,6 +87,7 @@ impl Binder<'_> {
                 parameter.name,
                 parameter.kind.noun()
             ),
+            parameter: parameter.name.clone(),
         };
         if value.is_none() && parameter.optional {
             return Ok(value);

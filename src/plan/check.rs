@@ -1,8 +1,8 @@
 //! What must hold before anything runs: names exist, texts parse, claims have their proof, rules are kept.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use minijinja::value::{Value, ValueKind};
+use minijinja::value::Value;
 
 use crate::document::{Diagnostic, Diagnostics, Span};
 use crate::inventory::Inventory;
@@ -10,67 +10,13 @@ use crate::kind::{Field, Kind};
 use crate::plan::expand::asks_first;
 use crate::plan::visit::{self, Text};
 use crate::plan::{Duty, Fingerprint, Task, TaskKey};
+use crate::playbook::read::list_of;
 use crate::playbook::{
-    Argument, Body, Effect, Judge, Playbook, Question, Render, RenderSource, Stage, Step,
+    Argument, Body, Effect, Judge, Playbook, Probe, Question, Step, Story, TaskDefinition, Until,
 };
 use crate::project::Project;
-use crate::template::{Error, Scope};
-
-/// Names that are functions everywhere.
-const FUNCTIONS: [&str; 17] = [
-    "commands",
-    "debug",
-    "dict",
-    "exists",
-    "false",
-    "file",
-    "loop",
-    "namespace",
-    "network",
-    "none",
-    "now",
-    "range",
-    "seconds",
-    "self",
-    "true",
-    "version",
-    "yaml_file",
-];
-
-/// Names that every run has.
-const RUN: [&str; 2] = ["run", "steps"];
-
-/// A template error, with its place in the YAML file where that can be told.
-pub(super) fn pointed(project: &Project, span: Span, source: &str, error: &Error) -> Diagnostic {
-    if let Some(file) = &error.file {
-        let line = error
-            .line
-            .map_or_else(String::new, |line| format!(":{line}"));
-        return Diagnostic::at(span, format!("{file}{line}: {}", error.message));
-    }
-    Diagnostic::at(
-        inner_span(project, span, source, error.range.clone()),
-        error.message.clone(),
-    )
-}
-
-/// The part of a scalar's place that a range of its text has; the whole where the text is not written plainly.
-fn inner_span(
-    project: &Project,
-    span: Span,
-    source: &str,
-    range: Option<std::ops::Range<usize>>,
-) -> Span {
-    let written = project.sources.slice(span);
-    match (written.find(source), range) {
-        (Some(at), Some(range)) if range.end <= source.len() && !range.is_empty() => Span {
-            file: span.file,
-            start: span.start + at + range.start,
-            end: span.start + at + range.end,
-        },
-        _ => span,
-    }
-}
+use crate::template::names::{Checker, Known, constant};
+use crate::template::{Scope, Template};
 
 /// Everything that is not a task of this plan: probes, tools, providers, rules, stories that nobody selected.
 pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
@@ -81,19 +27,26 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
         for ask in &probe.asks {
             states.extend(ask.answers.iter().map(|(state, _)| state.as_str()));
             visit::ask(ask, &mut |text, more| {
-                names(project, &scope, text, more, &[], problems);
+                names(project, &scope, text, more, Outputs::default(), problems);
             });
         }
-        probe
-            .title
-            .iter()
-            .for_each(|title| names(project, &scope, Text::Template(title), &[], &[], problems));
-        if states.is_empty() {
+        if let Some(title) = &probe.title {
+            names(
+                project,
+                &scope,
+                Text::Template(title),
+                &[],
+                Outputs::default(),
+                problems,
+            );
+        }
+        if states.is_empty() && !playbook.is_broken("probe", &probe.name) {
             problems.push(Diagnostic::at(
                 probe.span,
                 format!("the probe `{}` has no answers", probe.name),
             ));
         }
+        answers(project, probe, problems);
     }
     for render in playbook.renders.values() {
         let scope = axis_sample(project, &render.for_each);
@@ -102,16 +55,23 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
             &scope,
             Text::Template(&render.file),
             &[],
-            &[],
+            Outputs::default(),
             problems,
         );
         for stage in &render.stages {
             visit::stage(stage, &mut |text, more| {
-                names(project, &scope, text, more, &[], problems);
+                names(project, &scope, text, more, Outputs::default(), problems);
             });
         }
         for word in &render.check {
-            names(project, &scope, Text::Template(word), &[], &[], problems);
+            names(
+                project,
+                &scope,
+                Text::Template(word),
+                &[],
+                Outputs::default(),
+                problems,
+            );
         }
     }
     for (scheme, provider) in &playbook.providers {
@@ -119,23 +79,32 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
         for name in ["vault", "item"] {
             scope.set(name, Value::from("x"));
         }
-        provider
-            .item
-            .iter()
-            .for_each(|word| names(project, &scope, Text::Template(word), &[], &[], problems));
+        for word in &provider.item {
+            names(
+                project,
+                &scope,
+                Text::Template(word),
+                &[],
+                Outputs::default(),
+                problems,
+            );
+        }
         names(
             project,
             &scope,
             Text::Expr(&provider.value),
             &["json", "field", "section", "exit", "stdout"],
-            &[],
+            Outputs::default(),
             problems,
         );
         if scheme.is_empty() || !scheme.chars().all(|c| c.is_ascii_lowercase()) {
-            problems.push(Diagnostic::at(
-                provider.value.span,
-                format!("`{scheme}` cannot be the scheme of references"),
-            ));
+            problems.push(
+                Diagnostic::at(
+                    provider.value.span,
+                    format!("`{scheme}` cannot be the scheme of references"),
+                )
+                .help("a scheme is small letters: `op` is the one of op://VAULT/ITEM/FIELD"),
+            );
         }
     }
     for tool in playbook.tools.values() {
@@ -150,7 +119,22 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
                 &scope,
                 Text::Expr(expr),
                 &visit::ANSWER,
+                Outputs::default(),
+                problems,
+            );
+        }
+        for word in tool
+            .pause
+            .iter()
+            .flat_map(|pause| &pause.until)
+            .chain(tool.version.iter().flat_map(|version| &version.run))
+        {
+            names(
+                project,
+                &scope,
+                Text::Template(word),
                 &[],
+                Outputs::default(),
                 problems,
             );
         }
@@ -159,12 +143,34 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
             .iter()
             .filter_map(|version| version.fits.as_ref())
         {
-            names(project, &scope, Text::Expr(expr), &["found"], &[], problems);
+            names(
+                project,
+                &scope,
+                Text::Expr(expr),
+                &["found"],
+                Outputs::default(),
+                problems,
+            );
         }
     }
+    for task in playbook.tasks.values() {
+        task_alone(project, task, problems);
+    }
     for story in playbook.stories.values() {
+        if let Some((into, span)) = &story.folded_into
+            && let Some(target) = playbook.stories.get(into)
+            && let Some((further, _)) = &target.folded_into
+        {
+            let why = if *into == story.id {
+                format!("story {into} is folded into itself")
+            } else {
+                format!("story {into} is itself folded into {further}")
+            };
+            problems
+                .push(Diagnostic::at(*span, why).help("name a story that has steps of its own"));
+        }
         for (name, span) in story.needs.iter().chain(&story.folded_into) {
-            if !playbook.stories.contains_key(name) {
+            if !playbook.stories.contains_key(name) && !playbook.is_broken("story", name) {
                 problems.push(
                     Diagnostic::at(*span, format!("there is no story `{name}`"))
                         .suggest(name, playbook.stories.keys().map(String::as_str)),
@@ -182,7 +188,7 @@ fn rules(project: &Project, problems: &mut Diagnostics) {
             &project.inventory.scope(),
             Text::Expr(&rule.must),
             &["argv"],
-            &[],
+            Outputs::default(),
             problems,
         );
         if project.templates.check_expr(&rule.must).is_err() {
@@ -210,7 +216,14 @@ fn rules(project: &Project, problems: &mut Diagnostics) {
                     .also(rule.must.span, "the rule"),
                 ),
                 Err(error) => {
-                    problems.push(pointed(project, rule.must.span, &rule.must.source, &error));
+                    problems.push(
+                        Diagnostic::at(
+                            rule.must.span,
+                            format!("this rule cannot be asked of every command line: {error}"),
+                        )
+                        .also(span, "not of this one"),
+                    );
+                    break;
                 }
             }
         }
@@ -218,8 +231,13 @@ fn rules(project: &Project, problems: &mut Diagnostics) {
 }
 
 /// Every task of the plan.
-pub(super) fn drafts(project: &Project, tasks: &[Task], problems: &mut Diagnostics) {
-    let mut seen: BTreeMap<(String, String), ()> = BTreeMap::new();
+pub(super) fn drafts(
+    project: &Project,
+    tasks: &[Task],
+    unbound: &BTreeSet<TaskKey>,
+    problems: &mut Diagnostics,
+) {
+    let mut seen: BTreeSet<(String, String)> = BTreeSet::new();
     for (at, task) in tasks.iter().enumerate() {
         let outputs: Vec<(&str, Vec<&str>)> = task
             .sources
@@ -238,49 +256,54 @@ pub(super) fn drafts(project: &Project, tasks: &[Task], problems: &mut Diagnosti
                 (step.as_str(), names)
             })
             .collect();
+        let elsewhere: Vec<&str> = project
+            .playbook
+            .stories
+            .get(&task.story)
+            .into_iter()
+            .flat_map(|story| &story.steps)
+            .filter(|step| !step.body.outputs.is_empty())
+            .map(|step| step.id.as_str())
+            .collect();
+        let outputs = Outputs {
+            before: &outputs,
+            elsewhere: &elsewhere,
+        };
+        let step = format!("{}/{}", task.story, task.step);
+        if project.playbook.is_broken("items of step", &step) || unbound.contains(&task.key) {
+            continue;
+        }
         // Names are the same for every item of a step, unless the inventory has optional parts: every item is checked.
         match &task.duty {
             Duty::Work(body) => {
                 visit::body(body, &mut |text, more| {
-                    names(project, &task.scope, text, more, &outputs, problems);
+                    names(project, &task.scope, text, more, outputs, problems);
                 });
                 visit::arguments(&task.arguments, &mut |text, more| {
-                    names(project, &task.scope, text, more, &outputs, problems);
+                    names(project, &task.scope, text, more, outputs, problems);
                 });
-                if seen
-                    .insert((task.story.clone(), task.step.clone()), ())
-                    .is_none()
+                if seen.insert((task.story.clone(), task.step.clone()))
+                    && !project.playbook.is_broken("step", &step)
                 {
-                    claims(project, task, body, tasks, problems);
+                    claims(task, body, tasks, problems);
+                    reached(project, task, body, problems);
                 }
-                for question in body
-                    .unless
-                    .iter()
-                    .chain(body.refuse.iter().map(|guard| &guard.question))
-                    .chain(body.until.iter().map(|until| &until.question))
-                {
-                    asked(project, question, &task.scope, problems);
-                }
-                if let Some(until) = &body.until {
-                    lost(
-                        &project.playbook,
-                        &until.question,
-                        &until.lost,
-                        task.span,
-                        problems,
-                    );
-                }
+                body_asks(project, body, &task.scope, problems);
             }
             Duty::Criterion { judge, .. } => {
                 visit::judge(judge, &mut |text, more| {
-                    names(project, &task.scope, text, more, &outputs, problems);
+                    names(project, &task.scope, text, more, outputs, problems);
                 });
                 if let Judge::Check(question) = &**judge {
                     asked(project, question, &task.scope, problems);
                 }
             }
         }
-        if tasks[..at].iter().any(|other| other.key == task.key) && tasks.len() < 2000 {
+        if tasks.len() < 2000
+            && tasks[..at]
+                .iter()
+                .any(|other| other.key == task.key && other.span == task.span)
+        {
             problems.push(Diagnostic::at(
                 task.span,
                 format!("two tasks would be called `{}`", task.key),
@@ -289,7 +312,7 @@ pub(super) fn drafts(project: &Project, tasks: &[Task], problems: &mut Diagnosti
     }
 }
 
-fn claims(project: &Project, task: &Task, body: &Body, tasks: &[Task], problems: &mut Diagnostics) {
+fn claims(task: &Task, body: &Body, tasks: &[Task], problems: &mut Diagnostics) {
     let wants = |what: &str, help: &str| {
         Diagnostic::at(task.span, format!("the step `{}` {what}", task.step)).help(help.to_owned())
     };
@@ -330,22 +353,129 @@ fn claims(project: &Project, task: &Task, body: &Body, tasks: &[Task], problems:
             );
         }
     }
-    for stage in body.stages() {
-        if let Stage::Render(render) = stage {
-            template_file(project, render, task, problems);
+}
+
+/// Whether a step can ever do something.
+fn reached(project: &Project, task: &Task, body: &Body, problems: &mut Diagnostics) {
+    if let Some(when) = &body.when
+        && constant(&project.templates, when) == Some(false)
+    {
+        problems.push(
+            Diagnostic::at(
+                when.span,
+                format!(
+                    "the step `{}` is never reached: this is always false",
+                    task.step
+                ),
+            )
+            .help("take the step away, or say when it applies"),
+        );
+    }
+    if let Some(Question::That(that)) = &body.unless
+        && constant(&project.templates, that) == Some(true)
+    {
+        problems.push(
+            Diagnostic::at(
+                that.span,
+                format!(
+                    "the step `{}` is never reached: this is always true",
+                    task.step
+                ),
+            )
+            .help("`unless` asks whether the effect is there already"),
+        );
+    }
+}
+
+/// Whether every answer of a probe can be given.
+fn answers(project: &Project, probe: &Probe, problems: &mut Diagnostics) {
+    let mut always: Option<(&str, Span)> = None;
+    for (state, condition) in probe.asks.iter().flat_map(|ask| &ask.answers) {
+        if let Some((first, span)) = always {
+            problems.push(
+                Diagnostic::at(
+                    condition.span,
+                    format!("the probe `{}` never comes to `{state}` here", probe.name),
+                )
+                .also(span, format!("always true, so it is always `{first}`"))
+                .help("the first condition that holds names the state: put this one first"),
+            );
+            continue;
+        }
+        match constant(&project.templates, condition) {
+            Some(true) => always = Some((state.as_str(), condition.span)),
+            Some(false) => problems.push(
+                Diagnostic::at(
+                    condition.span,
+                    format!(
+                        "the probe `{}` never answers `{state}` here: this is always false",
+                        probe.name
+                    ),
+                )
+                .help("take the answer away, or say when it is so"),
+            ),
+            None => {}
         }
     }
 }
 
-fn template_file(project: &Project, render: &Render, task: &Task, problems: &mut Diagnostics) {
-    let RenderSource::File(name) = &render.source else {
+/// A task that no step uses is checked by itself: `run task` may be asked to do it.
+fn task_alone(project: &Project, task: &TaskDefinition, problems: &mut Diagnostics) {
+    let playbook = &project.playbook;
+    if playbook.used_tasks.contains(&task.name) || playbook.is_broken("task", &task.name) {
         return;
-    };
-    if let Ok(name) = project.templates.text(name, &task.scope)
-        && let Err(error) = project.templates.names_file(&name)
-    {
-        problems.push(pointed(project, render.span, &name, &error));
     }
+    let scope = sample(project, &task.parameters);
+    if let Some(title) = &task.title {
+        names(
+            project,
+            &scope,
+            Text::Template(title),
+            &[],
+            Outputs::default(),
+            problems,
+        );
+    }
+    visit::body(&task.body, &mut |text, more| {
+        names(project, &scope, text, more, Outputs::default(), problems);
+    });
+    body_asks(project, &task.body, &scope, problems);
+}
+
+/// All questions of a body.
+fn body_asks(project: &Project, body: &Body, scope: &Scope, problems: &mut Diagnostics) {
+    for question in body
+        .unless
+        .iter()
+        .chain(body.refuse.iter().map(|guard| &guard.question))
+        .chain(body.until.iter().map(|until| &until.question))
+    {
+        asked(project, question, scope, problems);
+    }
+    if let Some(until) = &body.until {
+        lost(project, until, problems);
+    }
+}
+
+/// Where a state of a question stands: the word after the probe's name.
+fn state_span(project: &Project, probe: Span, state: &str) -> Span {
+    let Some(rest) = project
+        .sources
+        .source(probe)
+        .and_then(|source| source.text.get(probe.end..))
+    else {
+        return probe;
+    };
+    let word = |c: char| c.is_alphanumeric() || c == '-' || c == '_';
+    rest.match_indices(state)
+        .map(|(at, _)| at)
+        .take_while(|at| *at < 400)
+        .find(|at| !rest[..*at].ends_with(word) && !rest[at + state.len()..].starts_with(word))
+        .map_or(probe, |at| Span {
+            file: probe.file,
+            start: probe.end + at,
+            end: probe.end + at + state.len(),
+        })
 }
 
 fn ancestor_asks(task: &Task, tasks: &[Task]) -> bool {
@@ -367,12 +497,17 @@ fn asked(project: &Project, question: &Question, scope: &Scope, problems: &mut D
     let Question::Probe(asked) = question else {
         return;
     };
+    if project.playbook.is_broken("probe", &asked.probe) {
+        return;
+    }
     let Some(probe) = project.playbook.probes.get(&asked.probe) else {
         problems.push(
-            Diagnostic::at(asked.span, format!("there is no probe `{}`", asked.probe)).suggest(
-                &asked.probe,
-                project.playbook.probes.keys().map(String::as_str),
-            ),
+            Diagnostic::at(asked.span, format!("there is no probe `{}`", asked.probe))
+                .help(list_of("the probes are", project.playbook.probes.keys()))
+                .suggest(
+                    &asked.probe,
+                    project.playbook.probes.keys().map(String::as_str),
+                ),
         );
         return;
     };
@@ -381,7 +516,7 @@ fn asked(project: &Project, question: &Question, scope: &Scope, problems: &mut D
         if state != "unknown" && !known.contains(&state.as_str()) {
             problems.push(
                 Diagnostic::at(
-                    asked.span,
+                    state_span(project, asked.span, state),
                     format!("the probe `{}` never answers `{state}`", asked.probe),
                 )
                 .help(format!("its answers are: {}", known.join(", ")))
@@ -453,30 +588,28 @@ fn asked(project: &Project, question: &Question, scope: &Scope, problems: &mut D
     }
 }
 
-fn lost(
-    playbook: &Playbook,
-    question: &Question,
-    lost: &[String],
-    span: Span,
-    problems: &mut Diagnostics,
-) {
-    let Question::Probe(asked) = question else {
-        if !lost.is_empty() {
+fn lost(project: &Project, until: &Until, problems: &mut Diagnostics) {
+    let Question::Probe(asked) = &until.question else {
+        if let (Question::That(that), false) = (&until.question, until.lost.is_empty()) {
             problems.push(Diagnostic::at(
-                span,
+                that.span,
                 "`lost` names states of a probe, but this `until` asks none",
             ));
         }
         return;
     };
-    let known = states_of(playbook, &asked.probe);
-    for state in lost {
+    if project.playbook.is_broken("probe", &asked.probe) {
+        return;
+    }
+    let known = states_of(&project.playbook, &asked.probe);
+    for state in &until.lost {
         if !known.is_empty() && !known.contains(&state.as_str()) {
             problems.push(
                 Diagnostic::at(
-                    asked.span,
+                    state_span(project, asked.span, state),
                     format!("the probe `{}` never answers `{state}`", asked.probe),
                 )
+                .help(format!("its answers are: {}", known.join(", ")))
                 .suggest(state, known.iter().copied()),
             );
         }
@@ -506,140 +639,74 @@ fn names(
     scope: &Scope,
     text: Text<'_>,
     more: &[&str],
-    outputs: &[(&str, Vec<&str>)],
+    outputs: Outputs<'_>,
+    problems: &mut Diagnostics,
+) -> bool {
+    let checker = Checker {
+        templates: &project.templates,
+        sources: &project.sources,
+    };
+    let known = Known {
+        more,
+        outputs: outputs.before,
+        elsewhere: outputs.elsewhere,
+    };
+    match text {
+        Text::Template(template) => checker.template(template, scope, known, problems),
+        Text::Expr(expr) => checker.expr(expr, scope, known, problems),
+        Text::File(name) => {
+            checker.file(name, scope, known, problems);
+            true
+        }
+    }
+}
+
+/// The outputs that a text may read, and the steps whose outputs it may not.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Outputs<'a> {
+    before: &'a [(&'a str, Vec<&'a str>)],
+    elsewhere: &'a [&'a str],
+}
+
+/// Checks a text for people. It may name any output of its story: what is known only later stays as it was written.
+pub(super) fn caption(
+    project: &Project,
+    story: &Story,
+    text: &Template,
+    scope: &Scope,
     problems: &mut Diagnostics,
 ) {
-    let (used, span, source) = match text {
-        Text::Template(template) => {
-            if let Err(error) = project.templates.check(template) {
-                problems.push(pointed(project, template.span, &template.source, &error));
-                return;
-            }
-            (
-                project.templates.names(template),
-                template.span,
-                template.source.as_str(),
-            )
-        }
-        Text::Expr(expr) => {
-            if let Err(error) = project.templates.check_expr(expr) {
-                problems.push(pointed(project, expr.span, &expr.source, &error));
-                return;
-            }
-            (
-                project.templates.names_expr(expr),
-                expr.span,
-                expr.source.as_str(),
-            )
-        }
-        Text::File(name) => {
-            let name_at = name.span;
-            let Ok(file) = project.templates.text(name, scope) else {
-                names(project, scope, Text::Template(name), &[], outputs, problems);
-                return;
-            };
-            match project.templates.names_file(&file) {
-                Ok(used) => {
-                    for name in used {
-                        if let Err((word, near)) = known(&name, scope, more, outputs) {
-                            let at = Diagnostic::at(
-                                name_at,
-                                format!("{file} uses `{word}`, which is not defined"),
-                            );
-                            problems.push(match near {
-                                Some(near) => at.help(format!("did you mean `{near}`?")),
-                                None => at,
-                            });
-                        }
-                    }
-                }
-                Err(error) => problems.push(pointed(project, name.span, &name.source, &error)),
-            }
-            return;
-        }
+    let outputs: Vec<(&str, Vec<&str>)> = story
+        .steps
+        .iter()
+        .filter(|step| !step.body.outputs.is_empty())
+        .map(outputs_of)
+        .collect();
+    let outputs = Outputs {
+        before: &outputs,
+        elsewhere: &[],
     };
-    for name in used {
-        if let Err((word, near)) = known(&name, scope, more, outputs) {
-            let range = source.find(&word).map(|at| at..at + word.len());
-            let place = inner_span(project, span, source, range);
-            let diagnostic = Diagnostic::at(place, format!("`{word}` is not defined here"));
-            problems.push(match near {
-                Some(near) => diagnostic.help(format!("did you mean `{near}`?")),
-                None => diagnostic,
-            });
-        }
-    }
+    names(project, scope, Text::Template(text), &[], outputs, problems);
 }
 
-/// Whether a dotted name is known; otherwise the part that is not, and what may have been meant.
-fn known(
-    name: &str,
+/// Checks what a step gives to its task, before it is bound; gives whether all of it is sound.
+pub(super) fn given(
+    project: &Project,
+    arguments: &[Argument],
     scope: &Scope,
-    more: &[&str],
-    outputs: &[(&str, Vec<&str>)],
-) -> Result<(), (String, Option<String>)> {
-    let mut parts = name.split('.');
-    let root = parts.next().unwrap_or(name);
-    if root == "steps" {
-        return step_output(name, outputs);
-    }
-    let Some(value) = scope.get(root) else {
-        if more.contains(&root) || FUNCTIONS.contains(&root) || RUN.contains(&root) {
-            return Ok(());
-        }
-        let candidates = scope.names().chain(more.iter().copied());
-        return Err((
-            root.to_owned(),
-            crate::document::diagnostic::nearest(root, candidates).map(str::to_owned),
-        ));
-    };
-    let mut value = value.clone();
-    let mut path = root.to_owned();
-    for part in parts {
-        if value.kind() != ValueKind::Map {
-            return Ok(());
-        }
-        path = format!("{path}.{part}");
-        match value.get_attr(part) {
-            Ok(inner) if !inner.is_undefined() => value = inner,
-            _ => {
-                let keys: Vec<String> = value
-                    .try_iter()
-                    .map(|keys| keys.map(|key| key.to_string()).collect())
-                    .unwrap_or_default();
-                // A method of mappings, such as `items`, is not a key.
-                if ["items", "keys", "values", "get"].contains(&part) {
-                    return Ok(());
-                }
-                let near =
-                    crate::document::diagnostic::nearest(part, keys.iter().map(String::as_str))
-                        .map(str::to_owned);
-                return Err((path, near));
-            }
-        }
-    }
-    Ok(())
+    problems: &mut Diagnostics,
+) -> bool {
+    let mut sound = true;
+    visit::arguments(arguments, &mut |text, more| {
+        sound &= names(project, scope, text, more, Outputs::default(), problems);
+    });
+    sound
 }
 
-fn step_output(name: &str, outputs: &[(&str, Vec<&str>)]) -> Result<(), (String, Option<String>)> {
-    let mut parts = name.split('.').skip(1);
-    let Some(step) = parts.next() else {
-        return Ok(());
-    };
-    let Some((_, names)) = outputs.iter().find(|(known, _)| *known == step) else {
-        let near =
-            crate::document::diagnostic::nearest(step, outputs.iter().map(|(known, _)| *known))
-                .map(|near| format!("steps.{near}"));
-        return Err((format!("steps.{step}"), near));
-    };
-    match parts.next() {
-        Some(output) if !names.contains(&output) => {
-            let near = crate::document::diagnostic::nearest(output, names.iter().copied())
-                .map(|near| format!("steps.{step}.{near}"));
-            Err((format!("steps.{step}.{output}"), near))
-        }
-        _ => Ok(()),
-    }
+fn outputs_of(step: &Step) -> (&str, Vec<&str>) {
+    let names = step.body.outputs.iter();
+    let names = names.map(|output| output.name.as_str()).collect();
+    (step.id.as_str(), names)
 }
 
 /// A scope in which parameters have values of the right shape.

@@ -1,6 +1,9 @@
 //! Playbook and inventory become tasks.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
+
+use minijinja::value::ValueKind;
 
 use crate::document::{Diagnostic, Diagnostics, Span};
 use crate::inventory::Axis;
@@ -11,11 +14,27 @@ use crate::plan::{
 };
 use crate::playbook::{Action, Argument, ArgumentValue, Body, Effect, ForEach, Judge, Step, Story};
 use crate::project::Project;
+use crate::template::names::{Checker, Known};
 use crate::template::{Scope, Template};
 
 /// Makes the plan for a selection; everything that is wrong with the selected part is told at once.
 pub fn make(project: &Project, selection: &Selection, extent: Extent) -> Result<Plan, Diagnostics> {
     let mut problems = Diagnostics::default();
+    make_with(project, selection, extent, &mut problems).ok_or(problems)
+}
+
+/// What is wrong beyond what was found when the project was read: for a project that has problems already.
+pub fn further_problems(project: &Project, problems: &mut Diagnostics) {
+    make_with(project, &Selection::Everything, Extent::Whole, problems);
+}
+
+fn make_with(
+    project: &Project,
+    selection: &Selection,
+    extent: Extent,
+    told: &mut Diagnostics,
+) -> Option<Plan> {
+    let mut problems = std::mem::take(told);
     let single = match selection {
         Selection::Task { name, arguments } => single_task(project, name, arguments, &mut problems),
         Selection::Story(_) | Selection::Epic(_) | Selection::Everything => None,
@@ -29,6 +48,7 @@ pub fn make(project: &Project, selection: &Selection, extent: Extent) -> Result<
         project,
         problems,
         drafts: Vec::new(),
+        unbound: BTreeSet::new(),
     };
     let mut done: Vec<(String, std::ops::Range<usize>)> = Vec::new();
     for (story, criteria_only) in &stories {
@@ -38,17 +58,19 @@ pub fn make(project: &Project, selection: &Selection, extent: Extent) -> Result<
     let Maker {
         mut problems,
         drafts,
+        unbound,
         ..
     } = maker;
-    check::drafts(project, &drafts, &mut problems);
+    check::drafts(project, &drafts, &unbound, &mut problems);
     if !problems.is_empty() {
-        return Err(problems);
+        *told = problems;
+        return None;
     }
     let names = stories
         .iter()
         .map(|(story, _)| (story.id.clone(), story.title.clone()))
         .collect();
-    Ok(Plan {
+    Some(Plan {
         goal: selection.words(),
         stories: names,
         tasks: drafts,
@@ -137,6 +159,8 @@ struct Maker<'a> {
     project: &'a Project,
     problems: Diagnostics,
     drafts: Vec<Task>,
+    /// Tasks whose parameters have no values: what would follow from that is not told.
+    unbound: BTreeSet<TaskKey>,
 }
 
 impl Maker<'_> {
@@ -148,9 +172,7 @@ impl Maker<'_> {
         done: &[(String, std::ops::Range<usize>)],
     ) -> std::ops::Range<usize> {
         let first = self.drafts.len();
-        let Some(order) = self.step_order(story) else {
-            return first..first;
-        };
+        let order = self.step_order(story);
         // Where the tasks of each step of this story are, by the step's place in the file.
         let mut ranges: Vec<std::ops::Range<usize>> = vec![0..0; story.steps.len()];
         let before = self.sinks_of_needs(story, done);
@@ -180,6 +202,13 @@ impl Maker<'_> {
         for (at, criterion) in story.criteria.iter().enumerate() {
             for (item, scope) in self.items(&criterion.for_each, criterion.span) {
                 let needs = self.joined(&item, after);
+                check::caption(
+                    self.project,
+                    story,
+                    &criterion.text,
+                    &scope,
+                    &mut self.problems,
+                );
                 let title = self.render(&criterion.text, &scope);
                 let key = TaskKey::new(&story.id, &format!("criterion-{}", at + 1), &item.text());
                 let fingerprint = Fingerprint::of(&[key.as_str(), &format!("{criterion:?}")]);
@@ -230,11 +259,38 @@ impl Maker<'_> {
         let scope = match binder.bind(&step.parameters, &step.arguments, &scope) {
             Ok(bound) => bound,
             Err(_) if uses_outputs(&step.arguments) => scope,
+            Err(_) if !check::given(self.project, &step.arguments, &scope, &mut self.problems) => {
+                scope
+            }
             Err(error) => {
-                self.problems.push(Diagnostic::at(step.span, error.message));
+                let argument = step
+                    .arguments
+                    .iter()
+                    .find(|argument| argument.name == error.parameter);
+                let mut diagnostic = Diagnostic::at(
+                    argument.map_or(step.span, |argument| argument.span),
+                    error.message,
+                );
+                if argument.is_none() && ["node", "cluster"].contains(&error.parameter.as_str()) {
+                    diagnostic = diagnostic.help(format!(
+                        "give the step `for_each: {0}s` or `with: {{ {0}: … }}`",
+                        error.parameter
+                    ));
+                }
+                self.problems.push(diagnostic);
+                self.unbound
+                    .insert(TaskKey::new(&story.id, &step.id, &item.text()));
                 scope
             }
         };
+        if let Some(title) = &step.title
+            && !self
+                .project
+                .playbook
+                .is_broken("items of step", &format!("{}/{}", story.id, step.id))
+        {
+            check::caption(self.project, story, title, &scope, &mut self.problems);
+        }
         let key = TaskKey::new(&story.id, &step.id, &item.text());
         let title = step
             .title
@@ -268,18 +324,19 @@ impl Maker<'_> {
     }
 
     /// The order of a story's steps; unknown needs and cycles are told here.
-    fn step_order(&mut self, story: &Story) -> Option<Vec<usize>> {
+    fn step_order(&mut self, story: &Story) -> Vec<usize> {
         let mut needs = Vec::with_capacity(story.steps.len());
-        let mut sound = true;
         for step in &story.steps {
             let mut mine = Vec::new();
             for (need, span) in &step.needs {
                 if let Some(at) = story.steps.iter().position(|other| other.id == *need) {
-                    mine.push(at)
+                    mine.push(at);
+                } else if self.project.playbook.is_broken("steps of story", &story.id) {
+                    // Perhaps it is the step without an id.
                 } else {
-                    sound = false;
                     self.problems.push(
                         Diagnostic::at(*span, format!("story {} has no step `{need}`", story.id))
+                            .help("`needs` of a step names steps of its own story; stories need stories")
                             .suggest(need, story.steps.iter().map(|step| step.id.as_str())),
                     );
                 }
@@ -289,18 +346,22 @@ impl Maker<'_> {
             needs.push(mine);
         }
         match graph::order(story.steps.len(), &needs) {
-            Ok(order) => sound.then_some(order),
+            Ok(order) => order,
             Err(cycle) => {
                 let path: Vec<&str> = cycle
                     .iter()
                     .map(|&at| story.steps[at].id.as_str())
                     .collect();
                 let span = cycle.first().map_or(story.span, |&at| story.steps[at].span);
-                self.problems.push(Diagnostic::at(
-                    span,
-                    format!("these steps need each other: {}", path.join(" → ")),
-                ));
-                None
+                self.problems.push(
+                    Diagnostic::at(
+                        span,
+                        format!("these steps need each other: {}", path.join(" → ")),
+                    )
+                    .help("one of them must be able to go first"),
+                );
+                // There is no plan; the other problems of these steps are told all the same.
+                (0..story.steps.len()).collect()
             }
         }
     }
@@ -418,6 +479,13 @@ impl Maker<'_> {
                 })
                 .collect(),
             ForEach::List { name, list } => match self.project.templates.value(list, &base) {
+                Ok(value) if !matches!(value.kind(), ValueKind::Seq | ValueKind::Iterable) => {
+                    self.problems.push(
+                        Diagnostic::at(list.span, "`for_each` goes over a list, but this is none")
+                            .help("write `{ NAME: [ … ] }` or name a list of the inventory"),
+                    );
+                    return Vec::new();
+                }
                 Ok(value) => value
                     .try_iter()
                     .map(|values| {
@@ -437,21 +505,32 @@ impl Maker<'_> {
                     })
                     .unwrap_or_default(),
                 Err(error) => {
-                    self.problems.push(check::pointed(
-                        self.project,
-                        list.span,
-                        &list.source,
-                        &error,
-                    ));
+                    let checker = Checker {
+                        templates: &self.project.templates,
+                        sources: &self.project.sources,
+                    };
+                    if checker.template(list, &base, Known::default(), &mut self.problems) {
+                        self.problems
+                            .push(checker.pointed(list.span, &list.source, &error));
+                    }
                     return Vec::new();
                 }
             },
         };
         if items.is_empty() {
-            self.problems.push(
-                Diagnostic::at(span, "this iterates over nothing")
-                    .help("is the inventory there, and does it have clusters and nodes?"),
-            );
+            self.problems.push(match each {
+                ForEach::List { list, .. } => Diagnostic::at(
+                    list.span,
+                    "this list is empty, so nothing is ever done for it",
+                ),
+                ForEach::Once | ForEach::Axis(_) => Diagnostic::at(
+                    span,
+                    "this is for each cluster or node, but the inventory has none",
+                )
+                .help(
+                    "the inventory is `inventory.yaml`, or what a playbook names as `inventory:`",
+                ),
+            });
         }
         items
     }

@@ -117,10 +117,13 @@ fn visit<'a>(
     if let Some(at) = path.iter().position(|id| *id == story.id) {
         let mut cycle: Vec<&str> = path[at..].to_vec();
         cycle.push(&story.id);
-        problems.push(Diagnostic::at(
-            story.span,
-            format!("these stories need each other: {}", cycle.join(" → ")),
-        ));
+        problems.push(
+            Diagnostic::at(
+                story.span,
+                format!("these stories need each other: {}", cycle.join(" → ")),
+            )
+            .help("one of them must be able to go first"),
+        );
         return;
     }
     if done.contains(story.id.as_str()) {
@@ -137,6 +140,7 @@ fn visit<'a>(
                     .unwrap_or(needed);
                 visit(playbook, needed, path, done, order, problems);
             }
+            None if playbook.is_broken("story", need) => {}
             None => problems.push(
                 Diagnostic::at(*span, format!("there is no story `{need}`"))
                     .suggest(need, playbook.stories.keys().map(String::as_str)),

@@ -6,6 +6,7 @@ use crate::playbook::{
 use crate::template::{Expr, Template};
 
 /// A text that has to be checked.
+#[derive(Clone, Copy)]
 pub(super) enum Text<'a> {
     /// With braces.
     Template(&'a Template),
@@ -36,7 +37,7 @@ pub(super) const FILE: [&str; 6] = ["exists", "text", "json", "yaml", "jsons", "
 type Visitor<'v> = dyn FnMut(Text<'_>, &[&str]) + 'v;
 
 pub(super) fn body(body: &Body, visit: &mut Visitor<'_>) {
-    for expr in &body.when {
+    if let Some(expr) = &body.when {
         visit(Text::Expr(expr), &[]);
     }
     for asked in body
@@ -129,7 +130,9 @@ pub(super) fn stage(one: &Stage, visit: &mut Visitor<'_>) {
                 RenderSource::File(file) => visit(Text::File(file), &INPUT),
                 RenderSource::Text(text) => visit(Text::Template(text), &INPUT),
             }
-            to.iter().for_each(|to| visit(Text::Template(to), &[]));
+            if let Some(to) = to {
+                visit(Text::Template(to), &[]);
+            }
         }
     }
 }
@@ -137,7 +140,9 @@ pub(super) fn stage(one: &Stage, visit: &mut Visitor<'_>) {
 pub(super) fn ask(one: &Ask, visit: &mut Visitor<'_>) {
     let names: &[&str] = match &one.how {
         How::Pipe(stages) => {
-            stages.iter().for_each(|one| stage(one, visit));
+            for one in stages {
+                stage(one, visit);
+            }
             &ANSWER
         }
         How::File(file) => {

@@ -1,5 +1,6 @@
 //! Text to [`Playbook`]: every file of a folder, all problems of shape at once.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use crate::document::fields::text;
@@ -18,7 +19,10 @@ pub fn read(
     sources: &mut Sources,
     problems: &mut Diagnostics,
 ) -> Playbook {
-    let mut playbook = Playbook::default();
+    let mut playbook = Playbook {
+        whole: true,
+        ..Playbook::default()
+    };
     let mut files = Vec::new();
     match list(&root.join(folder), &mut files) {
         Ok(()) => files.sort(),
@@ -37,14 +41,17 @@ pub fn read(
         )));
     }
     let mut pending = Vec::new();
+    let mut seen = BTreeMap::new();
     for path in files {
         let shown = path.strip_prefix(root).unwrap_or(&path).to_path_buf();
-        if let Some(node) = document::read(&path, &shown, sources, problems) {
-            file(&node, &mut playbook, &mut pending, problems);
+        let node = document::read(&path, &shown, sources, problems);
+        playbook.whole &= node.is_some();
+        if let Some(node) = node {
+            file(&node, &mut playbook, &mut pending, &mut seen, problems);
         }
     }
     for step in pending {
-        resolve_task(step, &mut playbook, problems);
+        resolve_task(&step, &mut playbook, problems);
     }
     playbook
 }
@@ -64,6 +71,9 @@ fn list(folder: &Path, files: &mut Vec<std::path::PathBuf>) -> std::io::Result<(
     Ok(())
 }
 
+/// Where everything that has a name was given first: its kind and name.
+type Seen = BTreeMap<(&'static str, String), Span>;
+
 /// A step that uses a task, which may be read later.
 struct UsesTask {
     story: String,
@@ -76,6 +86,7 @@ fn file(
     node: &Node,
     playbook: &mut Playbook,
     pending: &mut Vec<UsesTask>,
+    seen: &mut Seen,
     problems: &mut Diagnostics,
 ) {
     if node.shape == Shape::Null {
@@ -102,6 +113,7 @@ fn file(
         fields.map("tools", problems),
         "tool",
         &mut playbook.tools,
+        (seen, &mut playbook.broken),
         problems,
         |_, node, problems| tool(node, problems),
     );
@@ -109,6 +121,7 @@ fn file(
         fields.map("providers", problems),
         "provider",
         &mut playbook.providers,
+        (seen, &mut playbook.broken),
         problems,
         |_, node, problems| provider(node, problems),
     );
@@ -116,6 +129,7 @@ fn file(
         fields.map("probes", problems),
         "probe",
         &mut playbook.probes,
+        (seen, &mut playbook.broken),
         problems,
         probe,
     );
@@ -123,6 +137,7 @@ fn file(
         fields.map("tasks", problems),
         "task",
         &mut playbook.tasks,
+        (seen, &mut playbook.broken),
         problems,
         task,
     );
@@ -130,6 +145,7 @@ fn file(
         fields.map("renders", problems),
         "render",
         &mut playbook.renders,
+        (seen, &mut playbook.broken),
         problems,
         render_target,
     );
@@ -137,7 +153,7 @@ fn file(
         playbook.rules.extend(rule(node, problems));
     }
     for node in fields.list("stories", problems) {
-        if let Some(story) = story(node, pending, problems) {
+        if let Some(story) = story(node, pending, &mut playbook.broken, problems) {
             if let Some(first) = playbook.stories.get(&story.id) {
                 problems.push(
                     Diagnostic::at(story.span, format!("story {} is given twice", story.id))
@@ -152,20 +168,33 @@ fn file(
 
 fn named<T>(
     entries: &[(Key, Node)],
-    what: &str,
-    into: &mut std::collections::BTreeMap<String, T>,
+    what: &'static str,
+    into: &mut BTreeMap<String, T>,
+    (seen, broken): (&mut Seen, &mut BTreeSet<(&'static str, String)>),
     problems: &mut Diagnostics,
     read: impl Fn(&str, &Node, &mut Diagnostics) -> Option<T>,
 ) {
     for (key, node) in entries {
-        if into.contains_key(&key.text) {
-            problems.push(Diagnostic::at(
-                key.span,
-                format!("the {what} `{}` is given in two files", key.text),
-            ));
+        match seen.get(&(what, key.text.clone())) {
+            // Twice in one file is told of as a duplicate key.
+            Some(first) if first.file != key.span.file => problems.push(
+                Diagnostic::at(
+                    key.span,
+                    format!("the {what} `{}` is given in two files", key.text),
+                )
+                .also(*first, "first given here"),
+            ),
+            Some(_) => {}
+            None => {
+                seen.insert((what, key.text.clone()), key.span);
+            }
         }
+        let before = problems.len();
         if let Some(value) = read(&key.text, node, problems) {
             into.insert(key.text.clone(), value);
+        }
+        if problems.len() > before {
+            broken.insert((what, key.text.clone()));
         }
     }
 }
@@ -190,7 +219,12 @@ fn task(name: &str, node: &Node, problems: &mut Diagnostics) -> Option<TaskDefin
     })
 }
 
-fn story(node: &Node, pending: &mut Vec<UsesTask>, problems: &mut Diagnostics) -> Option<Story> {
+fn story(
+    node: &Node,
+    pending: &mut Vec<UsesTask>,
+    broken: &mut BTreeSet<(&'static str, String)>,
+    problems: &mut Diagnostics,
+) -> Option<Story> {
     let mut fields = Fields::open(node, "a story", problems)?;
     let id = fields.need_text("id", problems);
     let title = fields.need_text("title", problems);
@@ -205,14 +239,20 @@ fn story(node: &Node, pending: &mut Vec<UsesTask>, problems: &mut Diagnostics) -
     let steps = fields.list("steps", problems);
     let span = fields.span();
     fields.close(problems);
-    let (id, id_span) = id?;
-    if id.is_empty()
+    let named = id.is_some();
+    let (id, id_span) = id.unwrap_or_else(|| ("?".into(), span));
+    if title.is_none() {
+        broken.insert(("story", id.clone()));
+    }
+    if !named {
+        // Its steps are read all the same: their problems are to be told now.
+    } else if id.is_empty()
         || !id
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || c == '.' || c == '-')
     {
         problems.push(
-            Diagnostic::at(id_span, format!("`{id}` cannot be the id of a story"))
+            Diagnostic::at(id_span, cannot_be(&id, "the id of a story"))
                 .help("ids are letters, digits, dots and hyphens"),
         );
     }
@@ -228,9 +268,18 @@ fn story(node: &Node, pending: &mut Vec<UsesTask>, problems: &mut Diagnostics) -
         .collect();
     let mut read: Vec<Step> = Vec::new();
     for node in steps {
-        let Some((step, task)) = step(node, problems) else {
+        let before = problems.len();
+        let Some((step, task, items)) = step(node, problems) else {
+            broken.insert(("steps of story", id.clone()));
             continue;
         };
+        let name = format!("{id}/{}", step.id);
+        if !items {
+            broken.insert(("items of step", name.clone()));
+        }
+        if problems.len() > before {
+            broken.insert(("step", name));
+        }
         if let Some(first) = read.iter().find(|other| other.id == step.id) {
             problems.push(
                 Diagnostic::at(step.span, format!("story {id} has two steps `{}`", step.id))
@@ -247,6 +296,9 @@ fn story(node: &Node, pending: &mut Vec<UsesTask>, problems: &mut Diagnostics) -
         }
         read.push(step);
     }
+    if !named {
+        return None;
+    }
     Some(Story {
         id,
         title: title?.0,
@@ -258,6 +310,14 @@ fn story(node: &Node, pending: &mut Vec<UsesTask>, problems: &mut Diagnostics) -
         steps: read,
         span: id_span,
     })
+}
+
+/// `""` would not be seen in backticks.
+fn cannot_be(word: &str, what: &str) -> String {
+    if word.is_empty() {
+        return format!("{what} cannot be empty");
+    }
+    format!("`{word}` cannot be {what}")
 }
 
 fn criterion(node: &Node, problems: &mut Diagnostics) -> Option<Criterion> {
@@ -288,13 +348,16 @@ fn criterion(node: &Node, problems: &mut Diagnostics) -> Option<Criterion> {
 
 type TaskUse = ((String, Span), Vec<&'static str>);
 
-fn step(node: &Node, problems: &mut Diagnostics) -> Option<(Step, Option<TaskUse>)> {
+/// Reads a step; also what it uses, and whether it is known what it iterates over.
+fn step(node: &Node, problems: &mut Diagnostics) -> Option<(Step, Option<TaskUse>, bool)> {
     let mut fields = Fields::open(node, "a step", problems)?;
     let id = fields.need_text("id", problems);
     let title = fields
         .take("title")
         .and_then(|node| template(node, "title", problems));
+    let before = problems.len();
     let each = for_each(fields.take("for_each"), problems);
+    let items = problems.len() == before;
     let needs = fields.texts("needs", problems);
     let arguments = arguments(fields.take("with"), problems);
     let written = read_action::body(&mut fields, problems);
@@ -307,7 +370,7 @@ fn step(node: &Node, problems: &mut Diagnostics) -> Option<(Step, Option<TaskUse
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-');
     if !fine || id.starts_with("criterion-") {
         problems.push(
-            Diagnostic::at(id_span, format!("`{id}` cannot be the id of a step")).help(
+            Diagnostic::at(id_span, cannot_be(&id, "the id of a step")).help(
                 "ids are small letters, digits and hyphens, and do not begin with `criterion-`",
             ),
         );
@@ -328,14 +391,32 @@ fn step(node: &Node, problems: &mut Diagnostics) -> Option<(Step, Option<TaskUse
         body: written.body?,
         span: id_span,
     };
-    Some((step, written.task.map(|task| (task, written.given))))
+    Some((step, written.task.map(|task| (task, written.given)), items))
 }
 
-fn resolve_task(uses: UsesTask, playbook: &mut Playbook, problems: &mut Diagnostics) {
+fn resolve_task(uses: &UsesTask, playbook: &mut Playbook, problems: &mut Diagnostics) {
     let (name, span) = &uses.task;
+    playbook.used_tasks.insert(name.clone());
+    let step = || {
+        let story = playbook.stories.get(&uses.story)?;
+        Some(format!("{}/{}", uses.story, story.steps.get(uses.step)?.id))
+    };
+    if playbook.is_broken("task", name) || !playbook.tasks.contains_key(name) {
+        let step = step();
+        playbook
+            .broken
+            .extend(step.clone().map(|step| ("step", step)));
+        playbook
+            .broken
+            .extend(step.map(|step| ("items of step", step)));
+    }
+    if playbook.is_broken("task", name) {
+        return;
+    }
     let Some(task) = playbook.tasks.get(name) else {
         problems.push(
             Diagnostic::at(*span, format!("there is no task `{name}`"))
+                .help(list_of("the tasks are", playbook.tasks.keys()))
                 .suggest(name, playbook.tasks.keys().map(String::as_str)),
         );
         return;
@@ -433,16 +514,34 @@ pub(super) fn for_each(node: Option<&Node>, problems: &mut Diagnostics) -> ForEa
         | Shape::Int(_)
         | Shape::Float(_)
         | Shape::List(_)) => {
-            problems.push(Diagnostic::at(
-                node.span,
-                format!(
-                    "`for_each` is clusters, nodes or one named list, but this is {}",
-                    shape.noun()
-                ),
-            ));
+            problems.push(
+                Diagnostic::at(
+                    node.span,
+                    format!(
+                        "`for_each` is clusters, nodes or one named list, but this is {}",
+                        shape.noun()
+                    ),
+                )
+                .help("give the list a name: `for_each: { disk: [sda, sdb] }`"),
+            );
             ForEach::Once
         }
     }
+}
+
+/// A sentence that lists what there is; few words are listed, many would drown the rest.
+pub(crate) fn list_of<'a>(what: &str, names: impl Iterator<Item = &'a String>) -> String {
+    let mut names: Vec<&str> = names.map(String::as_str).collect();
+    if names.is_empty() {
+        return "there are none yet".into();
+    }
+    let more = names.len() > 20;
+    names.truncate(20);
+    format!(
+        "{what}: {}{}",
+        names.join(", "),
+        if more { ", …" } else { "" }
+    )
 }
 
 pub(super) fn as_template(text: &str, span: Span) -> Template {
@@ -497,6 +596,13 @@ pub(super) fn expr(node: &Node, name: &str, problems: &mut Diagnostics) -> Optio
 
 pub(super) fn states(node: &Node, name: &str, problems: &mut Diagnostics) -> Vec<String> {
     match &node.shape {
+        Shape::List(values) if values.is_empty() => {
+            problems.push(Diagnostic::at(
+                node.span,
+                format!("`{name}` names no state"),
+            ));
+            Vec::new()
+        }
         Shape::List(values) => values
             .iter()
             .filter_map(|value| text(value, name, problems))

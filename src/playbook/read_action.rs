@@ -136,7 +136,9 @@ pub(super) fn body(fields: &mut Fields<'_>, problems: &mut Diagnostics) -> Writt
             .and_then(|node| template(node, "stdin", problems)),
         secret,
     };
-    if task.is_none() && matches!(body.action, Action::Wait) && body.until.is_none() {
+    let meant = !written.is_empty() || fields.misspells(&ACTIONS);
+    let waits = matches!(body.action, Action::Wait);
+    if waits && !meant && !given.contains(&"until") && !fields.misspells(&["until"]) {
         problems.push(
             Diagnostic::at(
                 fields.span(),
@@ -217,6 +219,13 @@ pub(super) fn parse_stage(kind: &str, node: &Node, problems: &mut Diagnostics) -
     match kind {
         "shell" => {
             let (script, span) = text(node, "shell", problems)?;
+            if script.trim().is_empty() {
+                problems.push(Diagnostic::at(
+                    span,
+                    "`shell` is empty: it is what the shell is to do",
+                ));
+                return None;
+            }
             let argv = vec![
                 as_template("sh", span),
                 as_template("-c", span),
@@ -248,10 +257,18 @@ pub(super) fn parse_stage(kind: &str, node: &Node, problems: &mut Diagnostics) -
 
 pub(super) fn argv(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<Vec<Template>> {
     let words = templates(node, name, problems)?;
-    if words.is_empty() {
+    let elements = match &node.shape {
+        Shape::List(values) => values.len(),
+        _ => 0,
+    };
+    if elements == 0
+        || words
+            .first()
+            .is_some_and(|word| word.source.trim().is_empty())
+    {
         problems.push(Diagnostic::at(
             node.span,
-            format!("`{name}` is empty: it is a program and its arguments"),
+            format!("`{name}` names no program: it is a program and its arguments"),
         ));
         return None;
     }
@@ -287,12 +304,15 @@ fn stage(node: &Node, problems: &mut Diagnostics) -> Option<Stage> {
         .into_iter()
         .filter_map(|name| fields.take(name).map(|node| (name, node)))
         .collect();
+    let misspelt = fields.misspells(&ACTIONS);
     fields.close(problems);
     let [(kind, inner)] = found.as_slice() else {
-        problems.push(Diagnostic::at(
-            node.span,
-            "a stage has one of `exec`, `shell` and `render`",
-        ));
+        if !(found.is_empty() && misspelt) {
+            problems.push(Diagnostic::at(
+                node.span,
+                "a stage has one of `exec`, `shell` and `render`",
+            ));
+        }
         return None;
     };
     match parse_stage(kind, inner, problems)? {
@@ -308,6 +328,10 @@ fn stage(node: &Node, problems: &mut Diagnostics) -> Option<Stage> {
 
 fn render(node: &Node, problems: &mut Diagnostics) -> Option<Render> {
     if let Some(file) = node.text() {
+        if file.trim().is_empty() {
+            problems.push(Diagnostic::at(node.span, "`render` names no template file"));
+            return None;
+        }
         let source = RenderSource::File(as_template(file, node.span));
         return Some(Render {
             source,
@@ -466,8 +490,10 @@ fn cleanup(node: &Node, problems: &mut Diagnostics) -> Option<Vec<Stage>> {
         .into_iter()
         .filter_map(|name| fields.take(name).map(|node| (name, node)))
         .collect();
+    let misspelt = fields.misspells(&ACTIONS);
     fields.close(problems);
     match (pipe, single.as_slice()) {
+        (None, []) if misspelt => None,
         (Some(pipe), []) => Some(stages(pipe, problems)),
         (None, [(kind, node)]) => parse_stage(kind, node, problems).map(|stage| vec![stage]),
         _ => {
@@ -510,6 +536,12 @@ pub(super) fn env(fields: &mut Fields<'_>, problems: &mut Diagnostics) -> Vec<(S
     entries
         .iter()
         .filter_map(|(key, node)| {
+            if key.text.is_empty() || key.text.contains(['=', '\0', ' ']) {
+                problems.push(Diagnostic::at(
+                    key.span,
+                    format!("`{}` cannot be the name of a variable", key.text),
+                ));
+            }
             template(node, &key.text, problems).map(|value| (key.text.clone(), value))
         })
         .collect()

@@ -5,14 +5,23 @@ use std::time::Duration;
 use crate::document::{Diagnostic, Diagnostics, Fields, Node, Shape};
 use crate::kind::Field;
 use crate::playbook::read::{as_template, expr, states, template};
-use crate::playbook::read_action::{parse_stage, stages};
+use crate::playbook::read_action::{argv, stages};
 use crate::playbook::{
-    Argument, ArgumentValue, Ask, Guard, How, Probe, ProbeQuestion, Question, Retry, Until,
+    Argument, ArgumentValue, Ask, Exec, Guard, How, Probe, ProbeQuestion, Question, Retry, Stage,
+    Until,
 };
 
 const QUESTION: &str = "a question";
 
 pub(super) fn question(node: &Node, problems: &mut Diagnostics) -> Option<Question> {
+    if let Some(word) = node.text() {
+        problems.push(
+            Diagnostic::at(node.span, "a question is a mapping, but this is text").help(format!(
+                "write `{{ probe: {word}, is: STATE }}` or `{{ that: CONDITION }}`"
+            )),
+        );
+        return None;
+    }
     let mut fields = Fields::open(node, QUESTION, problems)?;
     let question = question_fields(&mut fields, node, problems);
     fields.close(problems);
@@ -25,6 +34,15 @@ fn question_fields(
     problems: &mut Diagnostics,
 ) -> Option<Question> {
     if let Some(that) = fields.take("that") {
+        if fields.has("probe") {
+            problems.push(Diagnostic::at(
+                that.span,
+                "a question has one of `probe` and `that`, but this has both",
+            ));
+            for name in ["probe", "is", "is_not", "with", "for", "any"] {
+                fields.take(name);
+            }
+        }
         return expr(that, "that", problems).map(Question::That);
     }
     if !fields.has("probe") {
@@ -120,6 +138,7 @@ pub(super) fn guard(node: &Node, problems: &mut Diagnostics) -> Option<Guard> {
 
 pub(super) fn retry(node: &Node, problems: &mut Diagnostics) -> Option<Retry> {
     let mut fields = Fields::open(node, "`retry`", problems)?;
+    let gave_up = fields.has("attempts") || fields.has("within");
     let attempts = fields.count("attempts", problems);
     let within = fields.duration("within", problems);
     let every = fields
@@ -141,7 +160,16 @@ pub(super) fn retry(node: &Node, problems: &mut Diagnostics) -> Option<Retry> {
         .take("when")
         .and_then(|node| expr(node, "when", problems));
     fields.close(problems);
-    if attempts.is_none() && within.is_none() {
+    if attempts == Some(0) {
+        problems.push(
+            Diagnostic::at(
+                node.span,
+                "`attempts` is 1 or more: the first attempt counts",
+            )
+            .help("leave `retry` out to try once"),
+        );
+    }
+    if attempts.is_none() && within.is_none() && !gave_up {
         problems.push(Diagnostic::at(
             node.span,
             "`retry` needs `attempts` or `within`: nothing is tried for ever",
@@ -206,8 +234,9 @@ pub(super) fn probe(name: &str, node: &Node, problems: &mut Diagnostics) -> Opti
     let settle = fields
         .duration("settle", problems)
         .unwrap_or(Duration::from_secs(30));
+    let listed = !matches!(fields.peek("ask"), Some(node) if !matches!(node.shape, Shape::List(_)));
     let asks = fields.list("ask", problems);
-    if asks.is_empty() {
+    if asks.is_empty() && listed {
         problems.push(Diagnostic::at(
             fields.span(),
             format!("the probe `{name}` needs `ask`: a list of ways to ask"),
@@ -228,6 +257,17 @@ pub(super) fn probe(name: &str, node: &Node, problems: &mut Diagnostics) -> Opti
     })
 }
 
+fn run_stage(node: &Node, problems: &mut Diagnostics) -> Option<Stage> {
+    Some(Stage::Exec(Exec {
+        argv: argv(node, "run", problems)?,
+        shell: false,
+        env: Vec::new(),
+        timeout: None,
+        secret: false,
+        span: node.span,
+    }))
+}
+
 fn ask(node: &Node, problems: &mut Diagnostics) -> Option<Ask> {
     let mut fields = Fields::open(node, "a way to ask", problems)?;
     let run = fields.take("run");
@@ -246,9 +286,7 @@ fn ask(node: &Node, problems: &mut Diagnostics) -> Option<Ask> {
     }
     fields.close(problems);
     let how = match (run, pipe, file) {
-        (Some(run), None, None) => {
-            How::Pipe(parse_stage("exec", run, problems).into_iter().collect())
-        }
+        (Some(run), None, None) => How::Pipe(run_stage(run, problems).into_iter().collect()),
         (None, Some(pipe), None) => How::Pipe(stages(pipe, problems)),
         (None, None, Some(file)) => How::File(template(file, "file", problems)?),
         (None, None, None) => How::Nothing,

@@ -94,6 +94,15 @@ pub enum Event {
         /// Why.
         why: String,
     },
+    /// A person said how an attempt in doubt had ended, because no probe could tell.
+    Assumed {
+        /// Of this task.
+        task: TaskKey,
+        /// Whether its effect is there.
+        done: bool,
+        /// Who said so.
+        who: String,
+    },
     /// A person agreed to something, or signed it off.
     Confirmed {
         /// For this task.

