@@ -12,7 +12,8 @@ use crate::plan::visit::{self, Text};
 use crate::plan::{Duty, Fingerprint, Task, TaskKey};
 use crate::playbook::read::list_of;
 use crate::playbook::{
-    Argument, Body, Effect, Judge, Playbook, Probe, Question, Step, Story, TaskDefinition, Until,
+    Argument, Body, Effect, Judge, Playbook, Probe, Question, Stage, Step, Story, TaskDefinition,
+    Until,
 };
 use crate::project::Project;
 use crate::template::names::{Checker, Known, constant};

@@ -124,10 +124,7 @@ fn law_07_sigterm_and_sighup_stop_at_once() {
     let lab = Lab::new();
     let mut since = 0;
     let mut words: &[&str] = &RUN;
-    for (signal, name, code) in [
-        (Signal::TERM, "SIGTERM", 143),
-        (Signal::HUP, "SIGHUP", 129),
-    ] {
+    for (signal, name, code) in [(Signal::TERM, "SIGTERM", 143), (Signal::HUP, "SIGHUP", 129)] {
         let run = at_line(&lab, words, since + 70);
         run.signal(signal);
         run.wait().exit(code);

@@ -275,7 +275,9 @@ impl Schedule {
         }
         let mut judgement = judge(&lab);
         if !how.ends_with("0 ") {
-            judgement.wrong.push(format!("law 5: exit codes {how}\n{last}"));
+            judgement
+                .wrong
+                .push(format!("law 5: exit codes {how}\n{last}"));
         }
         let faults = lab.show()["faults"]
             .as_array()
@@ -330,7 +332,9 @@ fn law_05_every_schedule_of_the_drill_ends_as_a_run_without_interruption() {
         }
         (Some(seed), _) => vec![Schedule::of(seed)],
         (None, "lines") => (1..=LINES).map(Schedule::at_line).collect(),
-        (None, count) => (1..=count.parse().unwrap_or(20)).map(Schedule::of).collect(),
+        (None, count) => (1..=count.parse().unwrap_or(20))
+            .map(Schedule::of)
+            .collect(),
     };
     let next = AtomicUsize::new(0);
     let failed = Mutex::new(Vec::new());
@@ -374,7 +378,9 @@ fn law_05_every_schedule_of_the_drill_ends_as_a_run_without_interruption() {
             }
         }
     };
-    eprintln!(" seed | moments | faults | exit codes | bootstraps | items | leaks | survivors | end");
+    eprintln!(
+        " seed | moments | faults | exit codes | bootstraps | items | leaks | survivors | end"
+    );
     std::thread::scope(|scope| {
         for _ in 0..number("BOOTSTRAP_DRILL_JOBS").unwrap_or(3) {
             scope.spawn(work);

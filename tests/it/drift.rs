@@ -48,9 +48,9 @@ fn law_06_a_machine_that_was_wiped_while_nobody_looked_is_applied_again() {
 
     let mut judgement = judge(&lab);
     // What the wipe opened again is meant to be open again.
-    judgement
-        .wrong
-        .retain(|wrong| !(wrong.contains("is open again: it no longer holds") && wrong.contains("apps")));
+    judgement.wrong.retain(|wrong| {
+        !(wrong.contains("is open again: it no longer holds") && wrong.contains("apps"))
+    });
     judgement.is_well("a machine was wiped between the crash and the resume");
 }
 

@@ -3,9 +3,7 @@
 
 use bootstrap::run::{AttemptEnd, Event, Failure, FailureKind};
 
-use crate::drill::{
-    RESUME, RUN, Running, effects, eventually, judge, records, repeated,
-};
+use crate::drill::{RESUME, RUN, Running, effects, eventually, judge, records, repeated};
 use crate::lab::{Lab, Outcome};
 
 /// Runs until it ends with 0, by `resume` if need be; gives how often it had to be resumed.
@@ -79,10 +77,26 @@ fn untouched(lab: &Lab, address: &str) {
 /// Every fault that heals, with a number that keeps the test short.
 const HEAL: [&[&str]; 7] = [
     // Those that concern different things go together.
-    &["ntp-late:10.25.11.12", "apply-eof:10.25.11.14", "op-rate-limit", "dns-late"],
-    &["apply-lost:10.25.11.11", "bootstrap-eof:10.25.11.14", "op-expired-heals"],
-    &["bootstrap-lost:10.25.11.11", "bootstrap-late:10.25.11.14", "unavailable=12"],
-    &["maintenance-lingers:10.25.11.13", "learner-slow:10.25.11.15"],
+    &[
+        "ntp-late:10.25.11.12",
+        "apply-eof:10.25.11.14",
+        "op-rate-limit",
+        "dns-late",
+    ],
+    &[
+        "apply-lost:10.25.11.11",
+        "bootstrap-eof:10.25.11.14",
+        "op-expired-heals",
+    ],
+    &[
+        "bootstrap-lost:10.25.11.11",
+        "bootstrap-late:10.25.11.14",
+        "unavailable=12",
+    ],
+    &[
+        "maintenance-lingers:10.25.11.13",
+        "learner-slow:10.25.11.15",
+    ],
     &["node-slow:10.25.11.16", "late:10.25.11.12"],
     &["bootstrap-eof:10.25.11.11", "bootstrap-lost:10.25.11.14"],
     &["hang=2", "apply-hang:10.25.11.15"],
@@ -154,7 +168,11 @@ fn law_10_a_machine_without_power_is_waited_for_and_then_named() {
 #[test]
 fn law_04_two_items_of_one_name_are_no_reason_to_make_a_third() {
     let lab = Lab::with(&["--fault", "op-duplicate:infra-talos"]);
-    refused(&lab, FailureKind::Refused, &["more than one item infra-talos"]);
+    refused(
+        &lab,
+        FailureKind::Refused,
+        &["more than one item infra-talos"],
+    );
     assert!(
         lab.calls("op item create")
             .iter()

@@ -22,7 +22,11 @@ struct Span {
 fn critical_path(plan: &Plan, spans: &BTreeMap<TaskIx, Span>) -> (i64, Vec<TaskIx>) {
     let mut longest: BTreeMap<TaskIx, (i64, Option<TaskIx>)> = BTreeMap::new();
     for (ix, task) in plan.tasks() {
-        let before = task.needs.iter().max_by_key(|need| longest[need].0).copied();
+        let before = task
+            .needs
+            .iter()
+            .max_by_key(|need| longest[need].0)
+            .copied();
         let sum = before.map_or(0, |need| longest[&need].0);
         let own = spans.get(&ix).map_or(0, |span| span.to - span.from);
         longest.insert(ix, (sum + own, before));
