@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Every target is safe to say twice.
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test lint fmt clippy doc validate fidelity-or-say ci clean
+.PHONY: help rehearse test drill lint fmt clippy doc validate fidelity-or-say ci clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1 /' | while read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
@@ -11,6 +11,10 @@ rehearse: ## six pretended machines become two clusters, before your eyes (Rust 
 
 test: ## all tests that need Rust alone
 	cargo test --workspace
+
+DRILL ?= 500
+drill: ## DRILL=500 random schedules of kills and faults, each resumed to its end (DRILL=lines: every line of the journal); a table
+	BOOTSTRAP_DRILL=$(DRILL) cargo test --test it law_05_every_schedule -- --ignored --nocapture
 
 lint: fmt clippy ## format and lints
 

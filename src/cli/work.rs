@@ -487,6 +487,10 @@ fn busy(error: LockError, what: &str) -> Error {
 
 fn newest_to_resume(workspace: &Workspace) -> Result<Option<RunFolder>, Error> {
     for folder in workspace.runs()? {
+        // Whoever made it died before it could write down that a run began.
+        if !folder.journal().exists() {
+            continue;
+        }
         let Ok(loaded) = Journal::<Event>::load_read_only(&folder.journal()) else {
             return Ok(Some(folder));
         };

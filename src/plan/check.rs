@@ -12,7 +12,8 @@ use crate::plan::visit::{self, Text};
 use crate::plan::{Duty, Fingerprint, Task, TaskKey};
 use crate::playbook::read::list_of;
 use crate::playbook::{
-    Argument, Body, Effect, Judge, Playbook, Probe, Question, Step, Story, TaskDefinition, Until,
+    Argument, Body, Effect, Judge, Playbook, Probe, Question, Stage, Step, Story, TaskDefinition,
+    Until,
 };
 use crate::project::Project;
 use crate::template::names::{Checker, Known, constant};
@@ -762,17 +763,28 @@ pub(super) fn fingerprint(
         format!("{:?}", step.body),
         format!("{:?}", step.arguments),
     ];
+    let written: Vec<String> = step
+        .body
+        .stages()
+        .filter_map(|stage| match stage {
+            Stage::Render(render) => project.templates.text(render.to.as_ref()?, scope).ok(),
+            Stage::Exec(_) => None,
+        })
+        .collect();
     let mut add = |text: Text<'_>, _: &[&str]| match text {
         Text::Template(template) => parts.extend(project.templates.text(template, scope)),
         Text::Expr(_) => {}
         Text::File(name) => {
             if let Ok(name) = project.templates.text(name, scope) {
-                parts.extend(
-                    crate::template::below(&project.root, &name)
-                        .ok()
-                        .and_then(|path| std::fs::read_to_string(path).ok()),
-                );
-                parts.extend(project.templates.file(&name, scope));
+                let source = crate::template::below(&project.root, &name)
+                    .ok()
+                    .and_then(|path| std::fs::read_to_string(path).ok())
+                    .unwrap_or_default();
+                // A template that reads the file that it writes would make a task of its own effect: a resume would find it changed.
+                if !written.iter().any(|path| source.contains(path)) {
+                    parts.extend(project.templates.file(&name, scope));
+                }
+                parts.push(source);
             }
         }
     };

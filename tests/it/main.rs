@@ -1,12 +1,26 @@
 //! All integration tests, in one binary.
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+#[cfg(target_os = "linux")]
+mod cancel;
 mod commands;
+#[cfg(target_os = "linux")]
+mod crash;
+#[cfg(target_os = "linux")]
+mod drift;
+#[cfg(target_os = "linux")]
+mod drill;
+#[cfg(target_os = "linux")]
+mod faults;
 mod fidelity;
 mod invalid;
 mod lab;
 #[cfg(target_os = "linux")]
 mod laws;
+#[cfg(target_os = "linux")]
+mod leak;
+#[cfg(target_os = "linux")]
+mod pace;
 #[cfg(target_os = "linux")]
 mod process;
 mod story;
