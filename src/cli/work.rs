@@ -23,6 +23,9 @@ use crate::run::{Event, Limits, OutputValue, Run, TaskState};
 use crate::secret::Mask;
 use crate::workspace::{Holder, Lock, LockError, RunFolder, Workspace};
 
+/// How long a lock of a dead process is waited for.
+const DEAD_HOLDER: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// What is wired together for one process.
 struct Session<'a> {
     context: &'a Context,
@@ -416,7 +419,7 @@ fn take_locks(
 }
 
 fn take_workspace_lock(workspace: &Workspace, run: Option<&str>) -> Result<Lock, Error> {
-    Lock::take(&workspace.lock_file(), &holder(run))
+    take_lock(&workspace.lock_file(), &holder(run))
         .map_err(|error| busy(error, "another run works in this project"))
 }
 
@@ -448,10 +451,34 @@ fn take_cluster_locks(
         let name = format!("{}-{}.lock", cluster.name(), cluster.identity());
         let what = format!("another run works on the cluster {}", cluster.name());
         locks.push(
-            Lock::take(&folder.join(name), &holder(run)).map_err(|error| busy(error, &what))?,
+            take_lock(&folder.join(name), &holder(run)).map_err(|error| busy(error, &what))?,
         );
     }
     Ok(locks)
+}
+
+/// Takes a lock. A process that its dead holder was just starting has it for a moment yet, until it becomes another program.
+fn take_lock(path: &Path, holder: &Holder) -> Result<Lock, LockError> {
+    let begun = std::time::Instant::now();
+    loop {
+        let taken = Lock::take(path, holder);
+        let Err(LockError::Busy(busy)) = &taken else {
+            return taken;
+        };
+        let dead = busy.holder.as_ref().is_some_and(|by| {
+            by.host == holder.host
+                && i32::try_from(by.pid)
+                    .ok()
+                    .and_then(rustix::process::Pid::from_raw)
+                    .is_some_and(|pid| {
+                        rustix::process::test_kill_process(pid) == Err(rustix::io::Errno::SRCH)
+                    })
+        });
+        if !dead || begun.elapsed() > DEAD_HOLDER {
+            return taken;
+        }
+        std::thread::park_timeout(std::time::Duration::from_millis(10));
+    }
 }
 
 fn state_folder() -> Option<PathBuf> {

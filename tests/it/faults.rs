@@ -151,7 +151,8 @@ fn law_04_a_machine_of_another_cluster_is_not_touched() {
 #[test]
 fn law_10_a_machine_without_power_is_waited_for_and_then_named() {
     let lab = Lab::with(&["--speed", "300", "--fault", "down:10.25.11.13"]);
-    refused(&lab, FailureKind::Until, &["10.25.11.13", "waited 600s"]);
+    let said = refused(&lab, FailureKind::Until, &["waited 600s", "node down"]);
+    assert!(said.stderr.contains("10.25.11.13"), "{}", said.stderr);
     untouched(&lab, "10.25.11.13");
     assert!(
         lab.calls("talosctl bootstrap")

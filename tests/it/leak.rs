@@ -36,7 +36,7 @@ fn law_08_no_secret_is_in_a_file_a_word_or_the_environment_of_a_process() {
         sampler.join().unwrap()
     });
     let secrets = lab.secrets();
-    assert!(secrets.len() >= 28, "{}", secrets.len());
+    assert!(secrets.len() >= 20, "{}", secrets.len());
     let called = seen
         .iter()
         .filter(|text| text.windows(12).any(|part| part == b"BOOTSTRAP_MA"))
