@@ -405,6 +405,8 @@ pub struct Probe {
     pub parameters: Vec<Field>,
     /// How long an unknown answer is asked again.
     pub settle: Duration,
+    /// States that are only believed when they last as long as that: a moment can look like them.
+    pub steady: Vec<(String, Span)>,
     /// The ways to ask, in order.
     pub asks: Vec<Ask>,
     /// Where it stands.

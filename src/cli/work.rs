@@ -450,9 +450,8 @@ fn take_cluster_locks(
         })?;
         let name = format!("{}-{}.lock", cluster.name(), cluster.identity());
         let what = format!("another run works on the cluster {}", cluster.name());
-        locks.push(
-            take_lock(&folder.join(name), &holder(run)).map_err(|error| busy(error, &what))?,
-        );
+        locks
+            .push(take_lock(&folder.join(name), &holder(run)).map_err(|error| busy(error, &what))?);
     }
     Ok(locks)
 }

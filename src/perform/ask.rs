@@ -184,11 +184,19 @@ impl Work<'_> {
                     format!("probe `{}`: {error}", probe.name),
                 )
             })?;
-        let settle = self.performer.settings.pace.wait(probe.settle);
+        let pace = self.performer.settings.pace;
+        let (settle, steady) = (pace.wait(probe.settle), pace.grace(probe.settle));
         let begun = Instant::now();
         loop {
             let state = Box::pin(self.ask_once(probe, &scope)).await?;
             match &state {
+                State::Named(name)
+                    if patient
+                        && probe.steady.iter().any(|(state, _)| state == name)
+                        && begun.elapsed() < steady =>
+                {
+                    self.sleep(AGAIN).await?;
+                }
                 State::Unknown(_) if patient && begun.elapsed() < settle => {
                     self.sleep(AGAIN).await?;
                 }

@@ -47,6 +47,17 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
                 format!("the probe `{}` has no answers", probe.name),
             ));
         }
+        for (state, span) in &probe.steady {
+            if !states.is_empty() && !states.contains(state.as_str()) {
+                problems.push(
+                    Diagnostic::at(
+                        *span,
+                        format!("the probe `{}` never answers `{state}`", probe.name),
+                    )
+                    .suggest(state, states.iter().copied()),
+                );
+            }
+        }
         answers(project, probe, problems);
     }
     for render in playbook.renders.values() {

@@ -234,6 +234,7 @@ pub(super) fn probe(name: &str, node: &Node, problems: &mut Diagnostics) -> Opti
     let settle = fields
         .duration("settle", problems)
         .unwrap_or(Duration::from_secs(30));
+    let steady = fields.texts("steady", problems);
     let listed = !matches!(fields.peek("ask"), Some(node) if !matches!(node.shape, Shape::List(_)));
     let asks = fields.list("ask", problems);
     if asks.is_empty() && listed {
@@ -252,6 +253,7 @@ pub(super) fn probe(name: &str, node: &Node, problems: &mut Diagnostics) -> Opti
         title,
         parameters,
         settle,
+        steady,
         asks,
         span: node.span,
     })
