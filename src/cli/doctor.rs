@@ -101,6 +101,25 @@ pub(super) fn doctor(context: &Context, json: bool) -> Result<u8, Error> {
     Ok(if fine { exit::DONE } else { exit::CANNOT_START })
 }
 
+/// Tools whose version will not do, or cannot be told, in a sentence each.
+pub(super) fn wrong_versions(project: &Project) -> Result<Vec<String>, Error> {
+    let mut wrong = Vec::new();
+    for program in programs(&project.playbook) {
+        let tool = project.playbook.tools.get(&program);
+        let Some(version) = tool.and_then(|tool| tool.version.as_ref()) else {
+            continue;
+        };
+        let finding = version_of(project, &program, version)?;
+        if !finding.fine {
+            let help = finding
+                .help
+                .map_or_else(String::new, |help| format!(": {help}"));
+            wrong.push(format!("`{program}` is {}{help}", finding.found));
+        }
+    }
+    Ok(wrong)
+}
+
 fn state(project: &Project) -> Finding {
     match crate::workspace::Workspace::open_or_create(&project.root) {
         Ok(workspace) => Finding {
@@ -157,7 +176,7 @@ fn version_of(project: &Project, program: &str, version: &ToolVersion) -> Result
     Ok(match ended {
         Err(error) => finding(false, error.to_string(), None),
         Ok(ended) if ended.exit != Exit::Code(0) => {
-            finding(false, "its version cannot be asked".into(), None)
+            finding(false, "in a version that cannot be asked".into(), None)
         }
         Ok(ended) => {
             let text = String::from_utf8_lossy(&ended.stdout).into_owned();
@@ -172,7 +191,7 @@ fn version_of(project: &Project, program: &str, version: &ToolVersion) -> Result
                     })
                 });
             match found {
-                None => finding(false, "its version cannot be read".into(), None),
+                None => finding(false, "in a version that cannot be read".into(), None),
                 Some(found) => {
                     let scope = scope.with("found", Value::from(found.as_str()));
                     let fits = match &version.fits {

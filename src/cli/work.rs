@@ -346,13 +346,19 @@ fn selection_problem(problems: &crate::document::Diagnostics) -> Option<Error> {
     })
 }
 
+/// Every program that the playbook starts is here, in a version that it can use.
 fn need_tools(project: &Project) -> Result<(), Error> {
     let missing: Vec<String> = super::doctor::programs(&project.playbook)
         .into_iter()
         .filter(|program| which::which(program).is_err())
         .collect();
     if missing.is_empty() {
-        return Ok(());
+        let wrong = super::doctor::wrong_versions(project)?;
+        if wrong.is_empty() {
+            return Ok(());
+        }
+        return Err(Error::cannot_start(wrong.join("; "), None)
+            .hint("`bootstrap doctor` lists what the playbook needs; nothing was run"));
     }
     Err(Error::cannot_start(format!("not on PATH: {}", missing.join(", ")), None)
         .hint("install what is missing; `bootstrap doctor` lists what the playbook needs, and `lab exec` plays it"))

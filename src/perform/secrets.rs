@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::perform::command::Request;
 use crate::perform::{Performer, Stop, Work};
+use crate::playbook::Provider;
 use crate::run::{Failure, FailureKind};
 use crate::secret::{Mask, Secret};
 use crate::template;
@@ -328,20 +329,19 @@ impl Work<'_> {
         Ok(self.field(&reference, &json)?)
     }
 
+    fn provider(&self, reference: &Reference) -> Result<&Provider, Failure> {
+        let providers = &self.performer.project.playbook.providers;
+        providers.get(&reference.scheme).ok_or_else(|| {
+            Failure::new(
+                FailureKind::Secret,
+                format!("nothing is known about {}:// references", reference.scheme),
+            )
+        })
+    }
+
     /// Fetches a whole item: one call, whatever the number of fields and nodes.
     async fn fetch(&self, reference: &Reference) -> Result<Arc<Zeroizing<String>>, Stop> {
-        let provider = self
-            .performer
-            .project
-            .playbook
-            .providers
-            .get(&reference.scheme)
-            .ok_or_else(|| {
-                Failure::new(
-                    FailureKind::Secret,
-                    format!("nothing is known about {}:// references", reference.scheme),
-                )
-            })?;
+        let provider = self.provider(reference)?;
         let scope = self
             .performer
             .project
@@ -387,18 +387,7 @@ impl Work<'_> {
 
     /// The one value of a field.
     fn field(&self, reference: &Reference, json: &serde_json::Value) -> Result<Secret, Failure> {
-        let provider = self
-            .performer
-            .project
-            .playbook
-            .providers
-            .get(&reference.scheme)
-            .ok_or_else(|| {
-                Failure::new(
-                    FailureKind::Secret,
-                    format!("nothing is known about {}:// references", reference.scheme),
-                )
-            })?;
+        let provider = self.provider(reference)?;
         let scope = self
             .performer
             .project

@@ -371,3 +371,28 @@ fn law_14_done_is_measured() {
         said.stderr
     );
 }
+
+#[test]
+fn law_09_a_tool_of_the_wrong_version_is_told_before_anything_runs() {
+    let lab = Lab::new();
+    let tools = lab.read("playbooks/tools.yaml");
+    let asked = "version(found).minor >= version(site.talos).minor - 1";
+    assert!(tools.contains(asked));
+    lab.write(
+        "playbooks/tools.yaml",
+        &tools.replace(asked, "version(found).minor >= 99"),
+    );
+    let said = lab.bootstrap(["run", "story", "1.3", "--yes"]).exit(4);
+    assert!(
+        said.stderr
+            .contains("`talosctl` is 1.11.2: talosctl must be"),
+        "{}",
+        said.stderr
+    );
+    let calls = lab.calls("");
+    assert!(
+        calls.iter().all(|call| call.line().contains("version")),
+        "{calls:?}"
+    );
+    assert!(lab.journals().is_empty(), "no run was begun");
+}
