@@ -147,10 +147,13 @@ pub(super) fn resume(
             result: RunResult::Done
         })
     ) {
-        return Err(
-            Error::cannot_resume(format!("run {} is done", folder.id()), None)
-                .hint("`bootstrap run` asks everything again and does only what is missing"),
+        // Whoever resumes until it is done must come to an end, also when the runner died after its last word.
+        let text = format!(
+            "run {} is done: there is nothing to go on with; `bootstrap run` asks everything again\n",
+            folder.id()
         );
+        crate::observe::put(&mut std::io::stderr().lock(), &text);
+        return Ok(exit::DONE);
     }
     let options = Options {
         yes: options.yes || advance.yes,
