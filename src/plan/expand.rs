@@ -77,6 +77,9 @@ fn make_with(
     })
 }
 
+/// The story of what was typed as `run task NAME`.
+const TYPED: &str = "task";
+
 /// A story of one step, for `run task NAME`.
 fn single_task(
     project: &Project,
@@ -135,7 +138,7 @@ fn single_task(
         span: task.span,
     };
     Some(Story {
-        id: "task".into(),
+        id: TYPED.into(),
         title: name.into(),
         epic: None,
         priority: None,
@@ -261,6 +264,13 @@ impl Maker<'_> {
             Err(_) if uses_outputs(&step.arguments) => scope,
             Err(_) if !check::given(self.project, &step.arguments, &scope, &mut self.problems) => {
                 scope
+            }
+            Err(error) if story.id == TYPED => {
+                // What was typed on the command line stands in no file.
+                let diagnostic = Diagnostic::without_place(error.message);
+                let help = format!("its parameters are: {}", parameters_words(&step.parameters));
+                self.problems.push(diagnostic.help(help));
+                return;
             }
             Err(error) => {
                 let argument = step
