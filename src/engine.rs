@@ -123,6 +123,8 @@ pub struct Engine<'a> {
     begun: Instant,
     limits: Limits,
     interrupted_by: Option<String>,
+    /// Whether ends or starts of attempts were written and not made durable yet.
+    uncommitted: bool,
 }
 
 impl<'a> Engine<'a> {
@@ -142,6 +144,7 @@ impl<'a> Engine<'a> {
             begun: Instant::now(),
             limits,
             interrupted_by: None,
+            uncommitted: false,
         }
     }
 
@@ -160,12 +163,15 @@ impl<'a> Engine<'a> {
         let durability = match event {
             Event::RunStarted { .. }
             | Event::RunResumed { .. }
-            | Event::AttemptStarted { .. }
-            | Event::AttemptEnded { .. }
             | Event::TaskReopened { .. }
             | Event::Assumed { .. }
             | Event::Confirmed { .. }
             | Event::RunEnded { .. } => Durability::Sync,
+            // Made durable together by `commit`, before anything is started that depends on them.
+            Event::AttemptStarted { .. } | Event::AttemptEnded { .. } => {
+                self.uncommitted = true;
+                Durability::Later
+            }
             // A process does not outlive a power cut, and a skip is decided again just the same.
             Event::ProcessStarted { .. }
             | Event::SurvivorEnded { .. }
@@ -179,6 +185,14 @@ impl<'a> Engine<'a> {
         self.run.apply(self.plan, event, now)?;
         for observer in &mut self.observers {
             observer.event(self.plan, &self.run, event, now);
+        }
+        Ok(())
+    }
+
+    /// Makes all that was emitted durable: one sync for the ends that came and the starts that follow from them.
+    fn commit(&mut self) -> Result<(), Error> {
+        if std::mem::take(&mut self.uncommitted) {
+            self.journal.sync()?;
         }
         Ok(())
     }
@@ -214,6 +228,7 @@ impl<'a> Engine<'a> {
             let now = self.begun.elapsed();
             let mut wake = None;
             let mut finished = false;
+            let mut starts = Vec::new();
             for decision in decide(self.plan, &self.run, now, self.limits) {
                 match decision {
                     Decision::Start {
@@ -227,22 +242,13 @@ impl<'a> Engine<'a> {
                             attempt,
                             in_doubt,
                         })?;
-                        let order = Order {
+                        starts.push(Order {
                             task,
                             attempt,
                             in_doubt,
                             outputs: self.outputs_for(task),
                             cancel: cancel.child(),
-                        };
-                        let reporter = Reporter {
-                            task,
-                            facts: facts.clone(),
-                            notes: notes.clone(),
-                        };
-                        let executor = Arc::clone(&executor);
-                        let handle =
-                            attempts.spawn(async move { executor.execute(order, reporter).await });
-                        whose.insert(handle.id(), (task, attempt, Instant::now()));
+                        });
                     }
                     Decision::Skip { task, reason } => {
                         let key = self.plan.task(task).key.clone();
@@ -252,6 +258,19 @@ impl<'a> Engine<'a> {
                     Decision::Sleep(until) => wake = Some(self.begun + until),
                     Decision::Finish => finished = true,
                 }
+            }
+            // Intent before effect: what is about to start is on disk, and so is all that let it start.
+            self.commit()?;
+            for order in starts {
+                let (task, attempt) = (order.task, order.attempt);
+                let reporter = Reporter {
+                    task,
+                    facts: facts.clone(),
+                    notes: notes.clone(),
+                };
+                let executor = Arc::clone(&executor);
+                let handle = attempts.spawn(async move { executor.execute(order, reporter).await });
+                whose.insert(handle.id(), (task, attempt, Instant::now()));
             }
             if finished && attempts.is_empty() {
                 break;
