@@ -1,6 +1,6 @@
 //! Text as it was written: YAML files as trees in which every key and value knows its place.
 //!
-//! A [`Document`] says nothing about meaning. It promises that whatever is found wrong later can be pointed at: file, line, column and
+//! A document says nothing about meaning. It promises that whatever is found wrong later can be pointed at: file, line, column and
 //! the very characters. Reading stops at what is not YAML at all; everything above that is collected by the readers of [`Fields`], so
 //! that all problems of a file are told at once.
 
@@ -21,7 +21,7 @@ pub use fields::Fields;
 /// The largest file that is read, in bytes: a playbook is written by people.
 const LARGEST: u64 = 4 * 1024 * 1024;
 
-/// A place in one of the files of a [`Document`]: a range of bytes.
+/// A place in one of the files of a document: a range of bytes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Span {
     /// Which file, as an index into the document's sources.

@@ -2,7 +2,7 @@
 //!
 //! [`run`] starts one command in a process group of its own, with exactly the environment that it is given and the absolute path
 //! that `which` finds in that environment's `PATH`. One thread per process moves its output, in bounded memory, through the
-//! [`Mask`] into a log file and to whoever watches; keeps what was asked for; watches the deadline and the cancellation.
+//! [`Mask`](crate::secret::Mask) into a log file and to whoever watches; keeps what was asked for; watches the deadline and the cancellation.
 //!
 //! **Trees.** When `run` returns, however the attempt ended, nothing of its tree is alive. The process group is signalled. What left the
 //! group (`setsid`, double fork) is found on Linux: this process is the *child sub-reaper*, so orphans become its children, and
