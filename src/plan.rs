@@ -19,6 +19,7 @@ mod check;
 mod expand;
 mod graph;
 mod select;
+mod unit;
 mod visit;
 
 pub use expand::{further_problems, make};

@@ -1,6 +1,6 @@
 //! Playbook and inventory become tasks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use minijinja::value::ValueKind;
@@ -9,8 +9,9 @@ use crate::document::{Diagnostic, Diagnostics, Span};
 use crate::inventory::Axis;
 use crate::kind::Field;
 use crate::plan::bind::Binder;
+use crate::plan::unit::{Need, Part, Unit};
 use crate::plan::{
-    Duty, Extent, Fingerprint, Item, Plan, Selection, Task, TaskIx, TaskKey, check, graph, select,
+    Duty, Extent, Fingerprint, Item, Plan, Selection, Task, TaskIx, TaskKey, check, select, unit,
 };
 use crate::playbook::{Action, Argument, ArgumentValue, Body, Effect, ForEach, Judge, Step, Story};
 use crate::project::Project;
@@ -44,16 +45,20 @@ fn make_with(
         None => select::stories(&project.playbook, selection, extent, &mut problems),
     };
     check::definitions(project, &mut problems);
+    for (story, _) in &stories {
+        unit::check(&project.playbook, story, &mut problems);
+    }
+    let order = unit::order(&project.playbook, &stories, &mut problems);
     let mut maker = Maker {
         project,
+        stories: &stories,
         problems,
         drafts: Vec::new(),
+        made: BTreeMap::new(),
         unbound: BTreeSet::new(),
     };
-    let mut done: Vec<(String, std::ops::Range<usize>)> = Vec::new();
-    for (story, criteria_only) in &stories {
-        let range = maker.story(story, *criteria_only, &done);
-        done.push((story.id.clone(), range));
+    for unit in order {
+        maker.unit(unit);
     }
     let Maker {
         mut problems,
@@ -160,51 +165,66 @@ fn parameters_words(parameters: &[Field]) -> String {
 
 struct Maker<'a> {
     project: &'a Project,
+    /// The selected stories, and whether only their criteria are meant.
+    stories: &'a [(&'a Story, bool)],
     problems: Diagnostics,
     drafts: Vec<Task>,
+    /// The tasks of each unit that was made.
+    made: BTreeMap<Unit, Vec<usize>>,
     /// Tasks whose parameters have no values: what would follow from that is not told.
     unbound: BTreeSet<TaskKey>,
 }
 
-impl Maker<'_> {
-    /// Adds a story's tasks; gives their range.
-    fn story(
-        &mut self,
-        story: &Story,
-        criteria_only: bool,
-        done: &[(String, std::ops::Range<usize>)],
-    ) -> std::ops::Range<usize> {
-        let first = self.drafts.len();
-        let order = self.step_order(story);
-        // Where the tasks of each step of this story are, by the step's place in the file.
-        let mut ranges: Vec<std::ops::Range<usize>> = vec![0..0; story.steps.len()];
-        let before = self.sinks_of_needs(story, done);
-        for at in order.into_iter().filter(|_| !criteria_only) {
-            let step = &story.steps[at];
-            let begin = self.drafts.len();
-            let needed: Vec<usize> = step
-                .needs
-                .iter()
-                .filter_map(|(need, _)| story.steps.iter().position(|other| other.id == *need))
-                .flat_map(|need| ranges[need].clone())
-                .collect();
-            let candidates: &[usize] = if step.needs.is_empty() {
-                &before
-            } else {
-                &needed
-            };
-            for (item, scope) in self.items(&step.for_each, step.span) {
-                let needs = self.joined(&item, candidates);
-                self.step_task(story, step, item, scope, needs);
-            }
-            ranges[at] = begin..self.drafts.len();
+impl<'a> Maker<'a> {
+    /// Adds the tasks of a step, or of a story's criteria.
+    fn unit(&mut self, unit: Unit) {
+        let (story, _) = self.stories[unit.story];
+        let begin = self.drafts.len();
+        match unit.part {
+            Part::Step(at) => self.step(unit.story, story, at),
+            Part::Criteria => self.criteria(unit.story, story),
         }
-        let steps_end = self.drafts.len();
-        let sinks = self.sinks(first..steps_end);
-        let after: &[usize] = if sinks.is_empty() { &before } else { &sinks };
+        self.made.insert(unit, (begin..self.drafts.len()).collect());
+    }
+
+    fn step(&mut self, number: usize, story: &'a Story, at: usize) {
+        let step = &story.steps[at];
+        let mut before: Vec<usize> = Vec::new();
+        let mut rooted = true;
+        for (need, _) in &step.needs {
+            match unit::resolve(&self.project.playbook, story, need) {
+                Some(Need::Own(own)) => {
+                    rooted = false;
+                    before.extend(self.tasks(number, Part::Step(own)));
+                }
+                Some(Need::Step(other, own)) => before.extend(self.tasks_of(other, Part::Step(own))),
+                Some(Need::Story(other)) => before.extend(self.sinks(other)),
+                None => {}
+            }
+        }
+        // What comes before a story comes before those of its steps that need none of its own.
+        if rooted {
+            before.extend(self.sinks_of_needs(story));
+        }
+        for (item, scope) in self.items(&step.for_each, step.span) {
+            let needs = self.joined(&item, &before);
+            self.step_task(story, step, item, scope, needs);
+        }
+    }
+
+    fn criteria(&mut self, number: usize, story: &'a Story) {
+        let steps: Vec<usize> = (0..story.steps.len())
+            .flat_map(|step| self.tasks(number, Part::Step(step)))
+            .collect();
+        let sinks = self.unneeded(&steps);
+        let after = if sinks.is_empty() {
+            self.sinks_of_needs(story)
+        } else {
+            sinks
+        };
         for (at, criterion) in story.criteria.iter().enumerate() {
             for (item, scope) in self.items(&criterion.for_each, criterion.span) {
-                let needs = self.joined(&item, after);
+                let needs = self.joined(&item, &after);
                 check::caption(
                     self.project,
                     story,
@@ -219,7 +239,7 @@ impl Maker<'_> {
                     Judge::Check(_) => Effect::Reads,
                     Judge::SignOff(_) => Effect::Manual,
                 };
-                let sources = self.outputs_of(story, &item, &(first..steps_end), &needs);
+                let sources = self.outputs_of(story, &item, &needs);
                 self.drafts.push(Task {
                     key,
                     story: story.id.clone(),
@@ -242,7 +262,32 @@ impl Maker<'_> {
                 });
             }
         }
-        first..self.drafts.len()
+    }
+
+    /// The tasks of a part of a story that was made before.
+    fn tasks(&self, story: usize, part: Part) -> Vec<usize> {
+        self.made
+            .get(&Unit { story, part })
+            .cloned()
+            .unwrap_or_default()
+    }
+
+    /// The tasks of a step of another story; those of all of it where only its criteria are asked.
+    fn tasks_of(&self, story: &Story, part: Part) -> Vec<usize> {
+        match self.number(story) {
+            Some((_, true)) => self.sinks(story),
+            Some((number, false)) => self.tasks(number, part),
+            None => Vec::new(),
+        }
+    }
+
+    /// The place of a story among the selected ones, and whether only its criteria are meant.
+    fn number(&self, story: &Story) -> Option<(usize, bool)> {
+        let number = self
+            .stories
+            .iter()
+            .position(|(known, _)| known.id == story.id)?;
+        Some((number, self.stories[number].1))
     }
 
     fn step_task(
@@ -313,7 +358,7 @@ impl Maker<'_> {
             .map(|lock| self.render(lock, &scope))
             .collect();
         let fingerprint = check::fingerprint(self.project, &key, step, &scope);
-        let sources = self.outputs_of(story, &item, &(0..self.drafts.len()), &needs);
+        let sources = self.outputs_of(story, &item, &needs);
         self.drafts.push(Task {
             key,
             story: story.id.clone(),
@@ -333,85 +378,36 @@ impl Maker<'_> {
         });
     }
 
-    /// The order of a story's steps; unknown needs and cycles are told here.
-    fn step_order(&mut self, story: &Story) -> Vec<usize> {
-        let mut needs = Vec::with_capacity(story.steps.len());
-        for step in &story.steps {
-            let mut mine = Vec::new();
-            for (need, span) in &step.needs {
-                if let Some(at) = story.steps.iter().position(|other| other.id == *need) {
-                    mine.push(at);
-                } else if self.project.playbook.is_broken("steps of story", &story.id) {
-                    // Perhaps it is the step without an id.
-                } else {
-                    self.problems.push(
-                        Diagnostic::at(*span, format!("story {} has no step `{need}`", story.id))
-                            .help("`needs` of a step names steps of its own story; stories need stories")
-                            .suggest(need, story.steps.iter().map(|step| step.id.as_str())),
-                    );
-                }
-            }
-            mine.sort_unstable();
-            mine.dedup();
-            needs.push(mine);
-        }
-        match graph::order(story.steps.len(), &needs) {
-            Ok(order) => order,
-            Err(cycle) => {
-                let path: Vec<&str> = cycle
-                    .iter()
-                    .map(|&at| story.steps[at].id.as_str())
-                    .collect();
-                let span = cycle.first().map_or(story.span, |&at| story.steps[at].span);
-                self.problems.push(
-                    Diagnostic::at(
-                        span,
-                        format!("these steps need each other: {}", path.join(" → ")),
-                    )
-                    .help("one of them must be able to go first"),
-                );
-                // There is no plan; the other problems of these steps are told all the same.
-                (0..story.steps.len()).collect()
-            }
-        }
-    }
-
-    fn sinks_of_needs(
-        &self,
-        story: &Story,
-        done: &[(String, std::ops::Range<usize>)],
-    ) -> Vec<usize> {
-        story
-            .needs
-            .iter()
-            .filter_map(|(need, _)| {
-                let need = self
-                    .project
-                    .playbook
-                    .stories
-                    .get(need)?
-                    .folded_into
-                    .as_ref()
-                    .map_or(need, |(into, _)| into);
-                done.iter().find(|(id, _)| id == need)
-            })
-            .flat_map(|(_, range)| self.sinks(range.clone()))
+    /// The last tasks of the stories that a story needs.
+    fn sinks_of_needs(&self, story: &Story) -> Vec<usize> {
+        unit::needed_stories(&self.project.playbook, story)
+            .flat_map(|needed| self.sinks(needed))
             .collect()
     }
 
-    /// The tasks of a range on which no other of the range depends.
-    fn sinks(&self, range: std::ops::Range<usize>) -> Vec<usize> {
-        let mut needed = vec![false; range.len()];
-        for task in &self.drafts[range.clone()] {
-            for need in &task.needs {
-                if let Some(at) = need.0.checked_sub(range.start) {
-                    needed[at] = true;
-                }
-            }
-        }
-        range
-            .clone()
-            .filter(|at| !needed[at - range.start])
+    /// The tasks of a story on which no other of the story depends.
+    fn sinks(&self, story: &Story) -> Vec<usize> {
+        let Some((number, _)) = self.number(story) else {
+            return Vec::new();
+        };
+        let all: Vec<usize> = (0..story.steps.len())
+            .map(Part::Step)
+            .chain([Part::Criteria])
+            .flat_map(|part| self.tasks(number, part))
+            .collect();
+        self.unneeded(&all)
+    }
+
+    /// Those on which no other of them depends.
+    fn unneeded(&self, tasks: &[usize]) -> Vec<usize> {
+        let needed: BTreeSet<usize> = tasks
+            .iter()
+            .flat_map(|&at| self.drafts[at].needs.iter().map(|need| need.0))
+            .collect();
+        tasks
+            .iter()
+            .copied()
+            .filter(|at| !needed.contains(at))
             .collect()
     }
 
@@ -432,16 +428,15 @@ impl Maker<'_> {
         &self,
         story: &Story,
         item: &Item,
-        range: &std::ops::Range<usize>,
         needs: &[TaskIx],
     ) -> Vec<(String, Vec<TaskIx>)> {
         if story.steps.iter().all(|step| step.body.outputs.is_empty()) {
             return Vec::new();
         }
-        let mut ancestors = std::collections::BTreeSet::new();
+        let mut ancestors = BTreeSet::new();
         let mut stack: Vec<TaskIx> = needs.to_vec();
         while let Some(at) = stack.pop() {
-            if range.contains(&at.0) && ancestors.insert(at) {
+            if ancestors.insert(at) {
                 stack.extend(&self.drafts[at.0].needs);
             }
         }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::document::{Diagnostic, Diagnostics, diagnostic::nearest};
+use crate::plan::unit;
 use crate::playbook::{Playbook, Story};
 
 /// What is asked for.
@@ -145,6 +146,13 @@ fn visit<'a>(
                 Diagnostic::at(*span, format!("there is no story `{need}`"))
                     .suggest(need, playbook.stories.keys().map(String::as_str)),
             ),
+        }
+    }
+    // Steps may need steps of other stories: those are in the run too. Stories that are on the path already need only come into it: the
+    // order of steps is found step by step.
+    for other in unit::other_stories(playbook, story) {
+        if !path.contains(&other.id.as_str()) {
+            visit(playbook, other, path, done, order, problems);
         }
     }
     path.pop();
