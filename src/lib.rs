@@ -1,6 +1,6 @@
 //! `bootstrap` takes clusters from bare metal to a running platform, by playbooks.
 //!
-//! The modules, in the order in which text becomes a run: [`document`] → [`template`], [`kind`], [`inventory`], [`playbook`], [`project`] →
+//! The modules, in the order in which text becomes a run: [`document`] → [`template`], [`kind`], [`inventory`], [`playbook`], [`project`], [`tree`] →
 //! [`plan`] → [`run`] → [`engine`] (with [`journal`]) → [`perform`], [`observe`] → [`cli`]. Leaves beside them: [`secret`], [`process`],
 //! [`workspace`].
 
@@ -19,4 +19,5 @@ pub mod project;
 pub mod run;
 pub mod secret;
 pub mod template;
+pub mod tree;
 pub mod workspace;

@@ -31,6 +31,7 @@ mod command;
 mod pace;
 pub mod secrets;
 mod stage;
+pub mod tree;
 mod wait;
 
 pub use ask::Verdict;

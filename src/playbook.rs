@@ -271,6 +271,8 @@ pub enum RenderSource {
     File(Template),
     /// Written in place.
     Text(Template),
+    /// All files of a render target that is a tree, written to its folder.
+    Tree(Template),
 }
 
 /// What becomes of references to secrets in rendered text.
@@ -515,8 +517,25 @@ pub struct RenderTarget {
     pub stages: Vec<Stage>,
     /// A command that gets the text and must exit 0.
     pub check: Vec<Template>,
+    /// Folders of templates that become a tree of files; then the fields above are empty.
+    pub trees: Vec<Tree>,
+    /// The folder of the tree, below the project.
+    pub into: String,
+    /// Templates that see all files of the tree and print what is wrong with them.
+    pub checks: Vec<Template>,
     /// Where it stands.
     pub span: Span,
+}
+
+/// A folder of templates.
+#[derive(Debug, Clone)]
+pub struct Tree {
+    /// The folder below the project.
+    pub from: Template,
+    /// The folder below the tree's.
+    pub into: Template,
+    /// Once, or once a cluster.
+    pub for_each: ForEach,
 }
 
 /// What must hold for every command line of a tool.

@@ -14,6 +14,7 @@ use crate::document::Span;
 
 pub(crate) mod names;
 mod net;
+mod text;
 mod words;
 
 /// How much work one rendering may do, in minijinja's fuel.
@@ -392,6 +393,7 @@ fn add_functions(
     commands: BTreeMap<String, Vec<Vec<String>>>,
 ) {
     net::add(environment);
+    text::add(environment);
     environment.add_test("containing", |text: &str, part: &str| text.contains(part));
     environment.add_test(
         "matching",

@@ -8,8 +8,9 @@ use clap::{Args, ValueEnum};
 use crate::cli::error::Error;
 use crate::cli::look::asking_performer;
 use crate::cli::{Context, SecretsFile, exit};
-use crate::inventory::Axis;
+use crate::inventory::{Axis, Cluster};
 use crate::observe::put;
+use crate::perform::tree::{self, TreeError};
 use crate::perform::write_file;
 use crate::plan::{Extent, Selection};
 use crate::playbook::{ForEach, References, RenderTarget};
@@ -23,12 +24,18 @@ pub(super) struct RenderArgs {
     target: String,
     /// Only files whose name contains this.
     filter: Option<String>,
-    /// Write the files below this folder; without it they are printed.
+    /// Write the files below this folder; without it they are printed (a tree is written to its own folder).
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-    /// Show how the files below --out differ; nothing is written, exit 2 if they do.
-    #[arg(long, requires = "out")]
+    /// Show how the files there differ; nothing is written, exit 2 if they do.
+    #[arg(long)]
     diff: bool,
+    /// Of a tree: only what is shared and what is this cluster's.
+    #[arg(long, value_name = "CLUSTER")]
+    cluster: Option<String>,
+    /// Of a tree: overwrite and remove also what a person changed.
+    #[arg(long)]
+    force: bool,
     /// What becomes of references to secrets.
     #[arg(long, value_name = "HOW", default_value = "references")]
     secrets: Secrets,
@@ -69,6 +76,16 @@ pub(super) fn render(context: &Context, args: &RenderArgs) -> Result<u8, Error> 
         ))
         .hint(format!("there is: {}", known.join(", "))));
     };
+    if !target.trees.is_empty() {
+        return render_tree(&project, target, args);
+    }
+    if args.cluster.is_some() || args.force {
+        return Err(Error::usage("`--cluster` and `--force` are for trees")
+            .hint(format!("`{}` is no tree; it takes a part of a name: bootstrap render {} infra", args.target, args.target)));
+    }
+    if args.diff && args.out.is_none() {
+        return Err(Error::usage("`--diff` compares with files in a folder").hint("give --out DIR"));
+    }
     if args.secrets == Secrets::Resolve && args.out.is_none() {
         return Err(Error::usage("resolved secrets are not printed")
             .hint("give --out DIR: the files get mode 0600"));
@@ -127,6 +144,85 @@ pub(super) fn render(context: &Context, args: &RenderArgs) -> Result<u8, Error> 
         );
     }
     emit(args, &files)
+}
+
+/// A tree: written where it belongs, nothing but what differs, and nothing that a person changed.
+fn render_tree(project: &Project, target: &RenderTarget, args: &RenderArgs) -> Result<u8, Error> {
+    if args.secrets != Secrets::References {
+        return Err(Error::usage("a tree holds references only")
+            .hint("what it is for resolves them itself; leave `--secrets` out"));
+    }
+    if args.filter.is_some() {
+        return Err(Error::usage("a tree is rendered as a whole")
+            .hint("`--cluster CLUSTER` leaves the files of the others alone"));
+    }
+    if let Some(name) = &args.cluster
+        && project.inventory.cluster(name).is_none()
+    {
+        let known: Vec<&str> = project.inventory.clusters().iter().map(Cluster::name).collect();
+        return Err(Error::usage(format!("there is no cluster `{name}`"))
+            .hint(format!("there is: {}", known.join(", "))));
+    }
+    let files = crate::tree::make(project, target).map_err(|problems| {
+        Error::cannot_start(
+            format!(
+                "`{}` does not hold; nothing was written\n    {}",
+                args.target,
+                problems.join("\n    ")
+            ),
+            None,
+        )
+    })?;
+    let folder = args
+        .out
+        .clone()
+        .unwrap_or_else(|| project.root.join(&target.into));
+    let shown = args.out.clone().unwrap_or_else(|| PathBuf::from(&target.into));
+    let cluster = args.cluster.as_deref();
+    let mut out = std::io::stdout().lock();
+    if args.diff {
+        let differences = tree::differences(&folder, &files, cluster);
+        for (_, diff) in &differences {
+            put(&mut out, diff);
+        }
+        return Ok(if differences.is_empty() {
+            exit::DONE
+        } else {
+            exit::PENDING
+        });
+    }
+    let done = tree::write(&folder, &files, cluster, args.force).map_err(|error| match &error {
+        TreeError::ByHand(paths) => Error::cannot_start(
+            format!(
+                "a person changed these since they were rendered; nothing was written\n    {}",
+                paths
+                    .iter()
+                    .map(|path| shown.join(path).display().to_string())
+                    .collect::<Vec<_>>()
+                    .join("\n    ")
+            ),
+            None,
+        )
+        .hint("take the change over into the templates (--diff shows it), or give it up: --force"),
+        TreeError::Disk { .. } => Error::cannot_start(error.to_string(), None),
+    })?;
+    for path in &done.written {
+        put(&mut out, &format!("wrote {}\n", shown.join(path).display()));
+    }
+    for path in &done.removed {
+        put(&mut out, &format!("removed {}\n", shown.join(path).display()));
+    }
+    put(
+        &mut out,
+        &format!(
+            "{}: {} written, {} removed, {} as they were\n",
+            shown.display(),
+            done.written.len(),
+            done.removed.len(),
+            done.same
+        ),
+    );
+    Ok(exit::DONE)
 }
 
 fn emit(args: &RenderArgs, files: &[(String, String)]) -> Result<u8, Error> {

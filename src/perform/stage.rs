@@ -3,19 +3,22 @@
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use minijinja::value::Value;
+use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
 use crate::perform::command::{Answer, Request, shell_words};
 use crate::perform::secrets::Store;
+use crate::perform::tree::{self, TreeError};
 use crate::perform::{Stop, Work};
 use crate::playbook::{
     Action, Body, Effect, Exec, Parse, References, Render, RenderSource, RenderTarget, Stage,
 };
 use crate::run::{Failure, FailureKind};
 use crate::template::{self, Scope};
+use crate::tree::Files;
 
 /// What came out of a pipe.
 pub(crate) struct PipeOutput {
@@ -100,6 +103,24 @@ impl Work<'_> {
                     }
                     changed = true;
                     flowing = Some(stdout);
+                }
+                Stage::Render(Render {
+                    source: RenderSource::Tree(tree),
+                    ..
+                }) => {
+                    let done = self.write_tree(&self.text(tree, scope)?)?;
+                    changed = done.changed();
+                    why = if changed {
+                        format!(
+                            "wrote {}, removed {}, {} were so",
+                            done.written.len(),
+                            done.removed.len(),
+                            done.same
+                        )
+                    } else {
+                        format!("all {} files are already so", done.same)
+                    };
+                    flowing = Some(Zeroizing::default());
                 }
                 Stage::Render(render) => {
                     let text = self.rendered(render, flowing.take(), scope).await?;
@@ -188,6 +209,8 @@ impl Work<'_> {
             scope.set("input", value);
         }
         let text = match &render.source {
+            // Its files have been written; there is no one text.
+            RenderSource::Tree(_) => String::new(),
             RenderSource::Text(text) => self.text(text, &scope)?,
             RenderSource::File(file) => {
                 let name = self.text(file, &scope)?;
@@ -231,6 +254,38 @@ impl Work<'_> {
         })
     }
 
+    /// The folder, its name and the files of a tree.
+    fn tree(&self, name: &str) -> Result<(PathBuf, String, Files), Stop> {
+        let project = &self.performer.project;
+        let Some(target) = project.playbook.renders.get(name) else {
+            return Err(
+                Failure::new(FailureKind::Template, format!("there is no tree `{name}`")).into(),
+            );
+        };
+        let files = crate::tree::make(project, target).map_err(|problems| {
+            Failure::new(
+                FailureKind::Template,
+                format!("the tree `{name}` does not hold: {}", problems.join("; ")),
+            )
+            .hint("nothing was written; `bootstrap validate` tells the same")
+        })?;
+        Ok((project.root.join(&target.into), target.into.clone(), files))
+    }
+
+    fn write_tree(&self, name: &str) -> Result<tree::Written, Stop> {
+        let (folder, into, files) = self.tree(name)?;
+        tree::write(&folder, &files, None, false).map_err(|error| match error {
+            TreeError::ByHand(_) => Failure::new(FailureKind::Refused, format!("{into}: {error}"))
+                .hint(format!(
+                    "take the change over into the templates (`bootstrap render {name} --diff` shows it), or give it up: `bootstrap render {name} --force`"
+                ))
+                .into(),
+            TreeError::Disk { .. } => {
+                Failure::new(FailureKind::System, error.to_string()).into()
+            }
+        })
+    }
+
     pub(super) async fn difference(
         &self,
         body: &Body,
@@ -244,6 +299,19 @@ impl Work<'_> {
             let Stage::Render(render) = stage else {
                 return Ok(None);
             };
+            if let RenderSource::Tree(tree) = &render.source {
+                let (folder, into, files) = self.tree(&self.text(tree, scope)?)?;
+                let differences = tree::differences(&folder, &files, None);
+                return Ok(Some(
+                    differences
+                        .into_iter()
+                        .map(|(_, diff)| {
+                            diff.replace("--- a/", &format!("--- a/{into}/"))
+                                .replace("+++ b/", &format!("+++ b/{into}/"))
+                        })
+                        .collect(),
+                ));
+            }
             let text = self.rendered(render, flowing.take(), scope).await?;
             if let Some(to) = &render.to {
                 let name = self.text(to, scope)?;
@@ -317,9 +385,27 @@ pub fn write_file(path: &Path, text: &[u8], mode: u32) -> std::io::Result<bool> 
     {
         return Ok(false);
     }
+    let file = temporary(path, text, mode)?;
+    file.as_file().sync_all()?;
+    file.persist(path).map_err(|error| error.error)?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    std::fs::File::open(folder)?.sync_all()?;
+    Ok(true)
+}
+
+/// Writes a file whole or not at all; it need not outlive a power cut, because it can be made again.
+pub(super) fn replace_file(path: &Path, text: &[u8], mode: u32) -> std::io::Result<()> {
+    temporary(path, text, mode)?
+        .persist(path)
+        .map_err(|error| error.error)?;
+    Ok(())
+}
+
+/// The new file beside the old one.
+fn temporary(path: &Path, text: &[u8], mode: u32) -> std::io::Result<NamedTempFile> {
     let folder = path.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder)?;
-    let file = tempfile::Builder::new()
+    let mut file = tempfile::Builder::new()
         .prefix(".bootstrap-")
         .make_in(folder, |path| {
             std::fs::OpenOptions::new()
@@ -328,14 +414,10 @@ pub fn write_file(path: &Path, text: &[u8], mode: u32) -> std::io::Result<bool> 
                 .mode(0o600)
                 .open(path)
         })?;
-    let mut file = file;
     file.write_all(text)?;
     file.as_file()
         .set_permissions(std::fs::Permissions::from_mode(mode))?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    std::fs::File::open(folder)?.sync_all()?;
-    Ok(true)
+    Ok(file)
 }
 
 /// How two texts of a file differ, as `diff -u` shows it; empty if they do not.

@@ -12,8 +12,8 @@ use crate::plan::visit::{self, Text};
 use crate::plan::{Duty, Fingerprint, Task, TaskKey};
 use crate::playbook::read::list_of;
 use crate::playbook::{
-    Argument, Body, Effect, Judge, Playbook, Probe, Question, Stage, Step, Story, TaskDefinition,
-    Until,
+    Argument, Body, Effect, Judge, Playbook, Probe, Question, RenderSource, Stage, Step, Story,
+    TaskDefinition, Until,
 };
 use crate::project::Project;
 use crate::template::names::{Checker, Known, constant};
@@ -61,6 +61,25 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
         answers(project, probe, problems);
     }
     for render in playbook.renders.values() {
+        if !render.trees.is_empty() {
+            let checker = Checker {
+                templates: &project.templates,
+                sources: &project.sources,
+            };
+            crate::tree::look(
+                project,
+                render,
+                &mut |name, scope, more, problems| {
+                    let known = Known {
+                        more,
+                        ..Known::default()
+                    };
+                    checker.file(name, scope, known, problems);
+                },
+                problems,
+            );
+            continue;
+        }
         let scope = axis_sample(project, &render.for_each);
         names(
             project,
@@ -467,6 +486,20 @@ fn body_asks(project: &Project, body: &Body, scope: &Scope, problems: &mut Diagn
     if let Some(until) = &body.until {
         lost(project, until, problems);
     }
+    for tree in trees(body) {
+        let renders = &project.playbook.renders;
+        if renders
+            .get(&tree.source)
+            .is_none_or(|target| target.trees.is_empty())
+        {
+            let known = renders.iter().filter(|(_, target)| !target.trees.is_empty());
+            problems.push(
+                Diagnostic::at(tree.span, format!("there is no tree `{}`", tree.source))
+                    .help("a tree is one of `renders` that has `trees`")
+                    .suggest(&tree.source, known.map(|(name, _)| name.as_str())),
+            );
+        }
+    }
 }
 
 /// Where a state of a question stands: the word after the probe's name.
@@ -782,6 +815,21 @@ pub(super) fn fingerprint(
             Stage::Exec(_) => None,
         })
         .collect();
+    for tree in trees(&step.body) {
+        if let Some(target) = project.playbook.renders.get(&tree.source) {
+            for (name, text) in crate::tree::sources(project, target) {
+                parts.push(name);
+                parts.push(text);
+            }
+            let base = project.inventory.scope();
+            parts.extend(
+                ["site", "clusters"]
+                    .iter()
+                    .filter_map(|name| base.get(name))
+                    .map(|value| crate::template::to_json(value).to_string()),
+            );
+        }
+    }
     let mut add = |text: Text<'_>, _: &[&str]| match text {
         Text::Template(template) => parts.extend(project.templates.text(template, scope)),
         Text::Expr(_) => {}
@@ -814,4 +862,32 @@ pub(super) fn fingerprint(
     }
     let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
     Fingerprint::of(&parts)
+}
+
+/// The trees that a body renders.
+fn trees(body: &Body) -> impl Iterator<Item = &Template> {
+    body.stages().filter_map(|stage| match stage {
+        Stage::Render(render) => match &render.source {
+            RenderSource::Tree(tree) => Some(tree),
+            RenderSource::File(_) | RenderSource::Text(_) => None,
+        },
+        Stage::Exec(_) => None,
+    })
+}
+
+/// Makes every tree, and tells what its checks find.
+pub(super) fn trees_hold(project: &Project, problems: &mut Diagnostics) {
+    for (name, target) in &project.playbook.renders {
+        if target.trees.is_empty() {
+            continue;
+        }
+        if let Err(told) = crate::tree::make(project, target) {
+            for problem in told {
+                problems.push(Diagnostic::at(
+                    target.span,
+                    format!("the tree `{name}` does not hold: {problem}"),
+                ));
+            }
+        }
+    }
 }

@@ -45,6 +45,10 @@ fn make_with(
         None => select::stories(&project.playbook, selection, extent, &mut problems),
     };
     check::definitions(project, &mut problems);
+    // Whoever asks for one story learns it from the step that renders.
+    if *selection == Selection::Everything && problems.is_empty() {
+        check::trees_hold(project, &mut problems);
+    }
     for (story, _) in &stories {
         unit::check(&project.playbook, story, &mut problems);
     }

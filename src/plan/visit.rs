@@ -129,6 +129,8 @@ pub(super) fn stage(one: &Stage, visit: &mut Visitor<'_>) {
             match source {
                 RenderSource::File(file) => visit(Text::File(file), &INPUT),
                 RenderSource::Text(text) => visit(Text::Template(text), &INPUT),
+                // Its templates are checked where the target is.
+                RenderSource::Tree(_) => {}
             }
             if let Some(to) = to {
                 visit(Text::Template(to), &[]);

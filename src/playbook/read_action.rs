@@ -349,6 +349,9 @@ fn render(node: &Node, problems: &mut Diagnostics) -> Option<Render> {
     let inline = fields
         .take("text")
         .and_then(|node| template(node, "text", problems));
+    let tree = fields
+        .take("tree")
+        .and_then(|node| template(node, "tree", problems));
     let to = fields
         .take("to")
         .and_then(|node| template(node, "to", problems));
@@ -391,13 +394,21 @@ fn render(node: &Node, problems: &mut Diagnostics) -> Option<Render> {
         .take("input")
         .and_then(|node| parse(node, "input", problems));
     fields.close(problems);
-    let source = match (file, inline) {
-        (Some(file), None) => RenderSource::File(file),
-        (None, Some(inline)) => RenderSource::Text(inline),
+    let source = match (file, inline, tree) {
+        (Some(file), None, None) => RenderSource::File(file),
+        (None, Some(inline), None) => RenderSource::Text(inline),
+        (None, None, Some(tree)) if to.is_none() && input.is_none() => RenderSource::Tree(tree),
+        (None, None, Some(_)) => {
+            problems.push(Diagnostic::at(
+                node.span,
+                "a `tree` has nothing beside it: the render target says where its files go",
+            ));
+            return None;
+        }
         _ => {
             problems.push(Diagnostic::at(
                 node.span,
-                "`render` has one of `template` and `text`",
+                "`render` has one of `template`, `text` and `tree`",
             ));
             return None;
         }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use crate::document::{Diagnostics, Fields, Node};
+use crate::document::{Diagnostic, Diagnostics, Fields, Node};
+use crate::inventory::Axis;
 use crate::playbook::read::{expr, for_each, template};
 use crate::playbook::read_action::{argv, stages};
-use crate::playbook::{Pause, Provider, RenderTarget, Rule, Tool, ToolVersion};
+use crate::playbook::{ForEach, Pause, Provider, RenderTarget, Rule, Tool, ToolVersion, Tree};
+use crate::template::Template;
 
 pub(super) fn tool(node: &Node, problems: &mut Diagnostics) -> Option<Tool> {
     let mut fields = Fields::open(node, "a tool", problems)?;
@@ -105,6 +107,9 @@ pub(super) fn render_target(
     let title = fields
         .text("title", problems)
         .map_or_else(|| name.to_owned(), |(title, _)| title);
+    if fields.has("trees") {
+        return tree_target(title, fields, problems);
+    }
     let each = for_each(fields.take("for_each"), problems);
     let file = fields
         .need("file", problems)
@@ -123,7 +128,77 @@ pub(super) fn render_target(
         file: file?,
         stages: pipe?,
         check,
+        trees: Vec::new(),
+        into: String::new(),
+        checks: Vec::new(),
         span: node.span,
+    })
+}
+
+/// A target that is a tree of files.
+fn tree_target(
+    title: String,
+    mut fields: Fields<'_>,
+    problems: &mut Diagnostics,
+) -> Option<RenderTarget> {
+    let span = fields.span();
+    let into = fields.need_text("into", problems);
+    let trees: Vec<Tree> = fields
+        .list("trees", problems)
+        .into_iter()
+        .filter_map(|node| tree(node, problems))
+        .collect();
+    let checks = fields
+        .texts("checks", problems)
+        .into_iter()
+        .map(|(name, span)| Template { source: name, span })
+        .collect();
+    fields.close(problems);
+    let (into, into_span) = into?;
+    if into.trim_matches('/').is_empty() || into.starts_with('/') || into.contains("..") {
+        problems.push(Diagnostic::at(
+            into_span,
+            format!("`{into}` is no folder below the project"),
+        ));
+        return None;
+    }
+    Some(RenderTarget {
+        title,
+        for_each: ForEach::Once,
+        file: Template {
+            source: String::new(),
+            span,
+        },
+        stages: Vec::new(),
+        check: Vec::new(),
+        trees,
+        into: into.trim_end_matches('/').to_owned(),
+        checks,
+        span,
+    })
+}
+
+fn tree(node: &Node, problems: &mut Diagnostics) -> Option<Tree> {
+    let mut fields = Fields::open(node, "a tree", problems)?;
+    let from = fields
+        .need("from", problems)
+        .and_then(|node| template(node, "from", problems));
+    let into = fields
+        .need("into", problems)
+        .and_then(|node| template(node, "into", problems));
+    let each = for_each(fields.take("for_each"), problems);
+    fields.close(problems);
+    if !matches!(each, ForEach::Once | ForEach::Axis(Axis::Clusters)) {
+        problems.push(Diagnostic::at(
+            node.span,
+            "a tree is made once, or `for_each: clusters`",
+        ));
+        return None;
+    }
+    Some(Tree {
+        from: from?,
+        into: into?,
+        for_each: each,
     })
 }
 

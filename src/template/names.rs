@@ -11,8 +11,10 @@ use crate::template::words::{self, Role, Word};
 use crate::template::{Error, Expr, Scope, Template, Templates};
 
 /// Names that are functions everywhere.
-const FUNCTIONS: [&str; 17] = [
+const FUNCTIONS: [&str; 21] = [
+    "beside",
     "commands",
+    "cycle",
     "debug",
     "dict",
     "exists",
@@ -24,9 +26,11 @@ const FUNCTIONS: [&str; 17] = [
     "none",
     "now",
     "range",
+    "reach",
     "seconds",
     "self",
     "true",
+    "variables",
     "version",
     "yaml_file",
 ];
@@ -48,7 +52,7 @@ const OF_ANSWERS: [&str; 9] = [
 ];
 
 /// The filters and tests that are suggested.
-const FILTERS: [&str; 49] = [
+const FILTERS: [&str; 51] = [
     "abs",
     "attr",
     "b64decode",
@@ -61,9 +65,11 @@ const FILTERS: [&str; 49] = [
     "default",
     "dictsort",
     "escape",
+    "expand",
     "first",
     "float",
     "format",
+    "fromyaml",
     "groupby",
     "host",
     "indent",
