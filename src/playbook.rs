@@ -435,6 +435,8 @@ pub enum How {
     Pipe(Vec<Stage>),
     /// By reading a file.
     File(Template),
+    /// By comparing a tree with what lies in its folder.
+    Tree(Template),
     /// By its conditions alone.
     Nothing,
 }

@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use crate::perform::command::Answer;
 use crate::perform::stage::PipeEnd;
+use crate::perform::tree;
 use crate::perform::{Stop, Work};
 use crate::plan::bind::Binder;
 use crate::playbook::{Argument, Ask, Body, How, Probe, ProbeQuestion, Question};
@@ -261,6 +262,20 @@ impl Work<'_> {
                     Err(error) => Ok(Err(format!("cannot read {path}: {error}"))),
                 }
             }
+            How::Tree(name) => match self.tree(&self.text(name, scope)?) {
+                Ok((folder, _, files)) => {
+                    let differs: Vec<String> = tree::differences(&folder, &files, None)
+                        .into_iter()
+                        .map(|(path, _)| path)
+                        .collect();
+                    let heard = differs.first().map_or_else(String::new, |path| {
+                        format!("{path} differs ({} in all)", differs.len())
+                    });
+                    Ok(Ok((scope.with("differs", Value::from(differs)), heard)))
+                }
+                Err(Stop::Failed(failure, _)) => Ok(Err(failure.line())),
+                Err(Stop::Cancelled) => Err(Stop::Cancelled),
+            },
             How::Pipe(stages) => {
                 let body = Body::for_question(ask.timeout, ask.secret);
                 match Box::pin(self.quietly().pipe(stages, &body, scope)).await {

@@ -255,7 +255,7 @@ impl Work<'_> {
     }
 
     /// The folder, its name and the files of a tree.
-    fn tree(&self, name: &str) -> Result<(PathBuf, String, Files), Stop> {
+    pub(super) fn tree(&self, name: &str) -> Result<(PathBuf, String, Files), Stop> {
         let project = &self.performer.project;
         let Some(target) = project.playbook.renders.get(name) else {
             return Err(

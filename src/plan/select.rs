@@ -86,17 +86,22 @@ pub(super) fn stories<'a>(
             .filter(|story| story.folded_into.is_none())
             .collect(),
     };
-    let mut order = Vec::new();
-    let mut done = BTreeSet::new();
     if extent == Extent::Criteria {
         return roots.into_iter().map(|story| (story, true)).collect();
     }
     let chosen: BTreeSet<&str> = roots.iter().map(|story| story.id.as_str()).collect();
+    let mut visitor = Visitor {
+        playbook,
+        open: BTreeSet::new(),
+        done: BTreeSet::new(),
+        order: Vec::new(),
+        problems,
+    };
     for root in roots {
-        let mut path = Vec::new();
-        visit(playbook, root, &mut path, &mut done, &mut order, problems);
+        visitor.visit(root, &mut Vec::new());
     }
-    order
+    visitor
+        .order
         .into_iter()
         .map(|story| {
             (
@@ -107,57 +112,61 @@ pub(super) fn stories<'a>(
         .collect()
 }
 
-fn visit<'a>(
+/// Collects stories, needs first.
+struct Visitor<'a, 'p> {
     playbook: &'a Playbook,
-    story: &'a Story,
-    path: &mut Vec<&'a str>,
-    done: &mut BTreeSet<&'a str>,
-    order: &mut Vec<&'a Story>,
-    problems: &mut Diagnostics,
-) {
-    if let Some(at) = path.iter().position(|id| *id == story.id) {
-        let mut cycle: Vec<&str> = path[at..].to_vec();
-        cycle.push(&story.id);
-        problems.push(
-            Diagnostic::at(
-                story.span,
-                format!("these stories need each other: {}", cycle.join(" → ")),
-            )
-            .help("one of them must be able to go first"),
-        );
-        return;
-    }
-    if done.contains(story.id.as_str()) {
-        return;
-    }
-    path.push(&story.id);
-    for (need, span) in &story.needs {
-        match playbook.stories.get(need) {
-            Some(needed) => {
-                let needed = needed
-                    .folded_into
-                    .as_ref()
-                    .and_then(|(into, _)| playbook.stories.get(into))
-                    .unwrap_or(needed);
-                visit(playbook, needed, path, done, order, problems);
+    /// Those whose needs are being collected.
+    open: BTreeSet<&'a str>,
+    done: BTreeSet<&'a str>,
+    order: Vec<&'a Story>,
+    problems: &'p mut Diagnostics,
+}
+
+impl<'a> Visitor<'a, '_> {
+    /// `path` is the way by which whole stories need each other.
+    fn visit(&mut self, story: &'a Story, path: &mut Vec<&'a str>) {
+        if let Some(at) = path.iter().position(|id| *id == story.id) {
+            let mut cycle: Vec<&str> = path[at..].to_vec();
+            cycle.push(&story.id);
+            self.problems.push(
+                Diagnostic::at(
+                    story.span,
+                    format!("these stories need each other: {}", cycle.join(" → ")),
+                )
+                .help("one of them must be able to go first"),
+            );
+            return;
+        }
+        // One that is open on another way is needed by a step: whether that is a cycle is found step by step.
+        if self.done.contains(story.id.as_str()) || !self.open.insert(&story.id) {
+            return;
+        }
+        path.push(&story.id);
+        for (need, span) in &story.needs {
+            match self.playbook.stories.get(need) {
+                Some(needed) => {
+                    let needed = needed
+                        .folded_into
+                        .as_ref()
+                        .and_then(|(into, _)| self.playbook.stories.get(into))
+                        .unwrap_or(needed);
+                    self.visit(needed, path);
+                }
+                None if self.playbook.is_broken("story", need) => {}
+                None => self.problems.push(
+                    Diagnostic::at(*span, format!("there is no story `{need}`"))
+                        .suggest(need, self.playbook.stories.keys().map(String::as_str)),
+                ),
             }
-            None if playbook.is_broken("story", need) => {}
-            None => problems.push(
-                Diagnostic::at(*span, format!("there is no story `{need}`"))
-                    .suggest(need, playbook.stories.keys().map(String::as_str)),
-            ),
         }
-    }
-    // Steps may need steps of other stories: those are in the run too. Stories that are on the path already need only come into it: the
-    // order of steps is found step by step.
-    for other in unit::other_stories(playbook, story) {
-        if !path.contains(&other.id.as_str()) {
-            visit(playbook, other, path, done, order, problems);
+        path.pop();
+        // Steps may need steps of other stories: those are in the run too.
+        for other in unit::other_stories(self.playbook, story) {
+            self.visit(other, &mut Vec::new());
         }
+        self.done.insert(&story.id);
+        self.order.push(story);
     }
-    path.pop();
-    done.insert(&story.id);
-    order.push(story);
 }
 
 fn find<'a>(playbook: &'a Playbook, id: &str, problems: &mut Diagnostics) -> Option<&'a Story> {

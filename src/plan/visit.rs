@@ -31,6 +31,8 @@ pub(super) const ANSWER: [&str; 10] = [
 ];
 /// Names that exist only in a rendered stage.
 pub(super) const INPUT: [&str; 1] = ["input"];
+/// Names that an answer about a tree has.
+pub(super) const TREE: [&str; 1] = ["differs"];
 /// Names that a file answer has.
 pub(super) const FILE: [&str; 6] = ["exists", "text", "json", "yaml", "jsons", "yamls"];
 
@@ -151,6 +153,7 @@ pub(super) fn ask(one: &Ask, visit: &mut Visitor<'_>) {
             visit(Text::Template(file), &[]);
             &FILE
         }
+        How::Tree(_) => &TREE,
         How::Nothing => &[],
     };
     one.answers

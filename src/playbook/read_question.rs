@@ -275,6 +275,7 @@ fn ask(node: &Node, problems: &mut Diagnostics) -> Option<Ask> {
     let run = fields.take("run");
     let pipe = fields.take("pipe");
     let file = fields.take("file");
+    let tree = fields.take("tree");
     let timeout = fields
         .duration("timeout", problems)
         .unwrap_or(Duration::from_secs(30));
@@ -287,15 +288,16 @@ fn ask(node: &Node, problems: &mut Diagnostics) -> Option<Ask> {
         ));
     }
     fields.close(problems);
-    let how = match (run, pipe, file) {
-        (Some(run), None, None) => How::Pipe(run_stage(run, problems).into_iter().collect()),
-        (None, Some(pipe), None) => How::Pipe(stages(pipe, problems)),
-        (None, None, Some(file)) => How::File(template(file, "file", problems)?),
-        (None, None, None) => How::Nothing,
+    let how = match (run, pipe, file, tree) {
+        (Some(run), None, None, None) => How::Pipe(run_stage(run, problems).into_iter().collect()),
+        (None, Some(pipe), None, None) => How::Pipe(stages(pipe, problems)),
+        (None, None, Some(file), None) => How::File(template(file, "file", problems)?),
+        (None, None, None, Some(tree)) => How::Tree(template(tree, "tree", problems)?),
+        (None, None, None, None) => How::Nothing,
         _ => {
             problems.push(Diagnostic::at(
                 node.span,
-                "a way to ask has one of `run`, `pipe` and `file`",
+                "a way to ask has one of `run`, `pipe`, `file` and `tree`",
             ));
             return None;
         }
