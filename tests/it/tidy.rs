@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use crate::lab::{Lab, repository};
 
 /// Which module of the library may use which. `docs/architecture.md` shows the same table.
-const ARROWS: [(&str, &[&str]); 17] = [
+const ARROWS: [(&str, &[&str]); 18] = [
     ("document", &[]),
     ("secret", &[]),
     ("template", &["document"]),
@@ -19,6 +19,10 @@ const ARROWS: [(&str, &[&str]); 17] = [
         &["document", "inventory", "playbook", "template"],
     ),
     (
+        "tree",
+        &["document", "inventory", "playbook", "project", "template"],
+    ),
+    (
         "plan",
         &[
             "document",
@@ -27,6 +31,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "playbook",
             "project",
             "template",
+            "tree",
         ],
     ),
     ("run", &["plan"]),
@@ -45,6 +50,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "run",
             "secret",
             "template",
+            "tree",
             "workspace",
         ],
     ),
@@ -68,6 +74,7 @@ const ARROWS: [(&str, &[&str]); 17] = [
             "run",
             "secret",
             "template",
+            "tree",
             "workspace",
         ],
     ),
