@@ -129,6 +129,15 @@ impl Lab {
         lab
     }
 
+    /// The shipped project and no world.
+    pub(crate) fn project_alone() -> Self {
+        let lab = Self::without_world();
+        for name in PROJECT {
+            copy(&repository().join(name), &lab.project().join(name));
+        }
+        lab
+    }
+
     /// An empty project and no world.
     pub(crate) fn without_world() -> Self {
         let folder = tempfile::tempdir().unwrap();
