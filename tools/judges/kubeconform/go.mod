@@ -1,5 +1,0 @@
-module judges/kubeconform
-
-go 1.26
-
-require github.com/yannh/kubeconform v0.7.0
