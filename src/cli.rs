@@ -12,12 +12,15 @@ use crate::plan::{Extent, Selection};
 use crate::project::{Broken, PLAYBOOKS, Project};
 use crate::run::Mode;
 
+mod audit;
 mod doctor;
+mod edits;
 pub mod error;
 pub mod exit;
 mod history;
 mod look;
 mod render;
+mod reopen;
 mod work;
 
 use error::Error;
@@ -89,17 +92,49 @@ enum Command {
         what: What,
     },
     /// Go on with the last run, or with a named one, after anything that stopped it.
-    Resume {
-        /// The run [default: the newest unfinished one].
+    Resume(ResumeHow),
+    /// Let count what was done before an edit of the playbook, without doing it again.
+    Accept {
+        /// The run [default: the newest that can be gone on with], then the tasks.
+        #[arg(value_name = "RUN|TASK")]
+        what: Vec<String>,
+        /// All tasks that are done and differ.
+        #[arg(long)]
+        all: bool,
+        /// Why, for the journal.
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
+    },
+    /// Sign off a criterion that only people can judge: `sign-off 2.1 3 --note "looked at the dashboards"`; then `resume`.
+    SignOff {
+        /// The story.
+        story: String,
+        /// The criterion: its number, with its item in brackets if it has one.
+        criterion: String,
+        /// What was looked at, and what was seen.
+        #[arg(long, value_name = "TEXT")]
+        note: String,
+        /// The run [default: the newest that can be gone on with].
+        #[arg(long)]
         run: Option<String>,
-        /// Say how an interrupted attempt ended that no probe can tell: `--assume done TASK`, `--assume not-done TASK`.
-        #[arg(long, num_args = 2, value_names = ["done|not-done", "TASK"], action = clap::ArgAction::Append)]
-        assume: Vec<String>,
+    },
+    /// Search all that a run left behind for secrets, in every form; exit 1 if one is found.
+    Audit {
+        /// The run [default: the newest].
+        run: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
-        advance: Advance,
-        /// How to tell what happens.
-        #[arg(short, long, value_name = "FORM", default_value = "auto")]
-        output: Output,
+        secrets: SecretsFile,
+    },
+    /// Tell for the record what a run did: durations, attempts, waiting for people, criteria.
+    Report {
+        /// The run [default: the newest].
+        run: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Show what a run would do, and why; nothing is changed.
     Plan {
@@ -279,6 +314,23 @@ struct How {
 }
 
 #[derive(Debug, ClapArgs)]
+struct ResumeHow {
+    /// The run [default: the newest unfinished one].
+    run: Option<String>,
+    /// Say how an interrupted attempt ended that no probe can tell: `--assume done TASK`, `--assume not-done TASK`.
+    #[arg(long, num_args = 2, value_names = ["done|not-done", "TASK"], action = clap::ArgAction::Append)]
+    assume: Vec<String>,
+    /// Why that is assumed, for the journal.
+    #[arg(long, value_name = "TEXT", requires = "assume")]
+    why: Option<String>,
+    #[command(flatten)]
+    advance: Advance,
+    /// How to tell what happens.
+    #[arg(short, long, value_name = "FORM", default_value = "auto")]
+    output: Output,
+}
+
+#[derive(Debug, ClapArgs)]
 struct Advance {
     /// Agree to ordinary confirmations in advance.
     #[arg(short, long)]
@@ -383,12 +435,18 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
             };
             work::run(context, selection, Extent::Criteria, &how)
         }
-        Command::Resume {
+        Command::Resume(how) => work::resume(context, &how),
+        Command::Accept { what, all, why } => edits::accept(context, &what, all, why),
+        Command::SignOff {
+            story,
+            criterion,
+            note,
             run,
-            assume,
-            advance,
-            output,
-        } => work::resume(context, run.as_deref(), &assume, &advance, output),
+        } => edits::sign_off(context, &story, &criterion, &note, run.as_deref()),
+        Command::Audit { run, json, secrets } => {
+            audit::audit(context, run.as_deref(), &secrets, json)
+        }
+        Command::Report { run, json } => history::report(context, run.as_deref(), json),
         Command::Plan { what } => {
             let (selection, how, only) = match what {
                 PlanWhat::Story { id, how, only } => (Selection::Story(id), how, only),
