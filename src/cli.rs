@@ -89,7 +89,7 @@ enum Command {
     /// Run a story, an epic or a task, with everything that it needs and that does not hold yet.
     Run {
         #[command(subcommand)]
-        what: What,
+        what: What<How>,
     },
     /// Go on with the last run, or with a named one, after anything that stopped it.
     Resume(ResumeHow),
@@ -139,7 +139,7 @@ enum Command {
     /// Show what a run would do, and why; nothing is changed.
     Plan {
         #[command(subcommand)]
-        what: PlanWhat,
+        what: What<PlanHow>,
     },
     /// Ask whether the acceptance criteria of a story or epic hold; nothing is changed.
     Verify {
@@ -192,14 +192,15 @@ enum Command {
     },
 }
 
+/// What is run or planned, and how.
 #[derive(Debug, Subcommand)]
-enum What {
-    /// A story, with what it needs: `run story 1.3`.
+enum What<H: ClapArgs> {
+    /// A story, with what it needs: `story 1.3`.
     Story {
         /// Its id.
         id: String,
         #[command(flatten)]
-        how: How,
+        how: H,
         /// Not with what it needs: refused if the criteria of those stories do not hold.
         #[arg(long)]
         only: bool,
@@ -209,12 +210,12 @@ enum What {
         /// Its number.
         id: String,
         #[command(flatten)]
-        how: How,
+        how: H,
         /// Not with what it needs.
         #[arg(long)]
         only: bool,
     },
-    /// One reusable task: `run task talos:apply-node node=10.25.11.11`.
+    /// One reusable task: `task talos:apply-node node=10.25.11.11`.
     Task {
         /// Its name.
         name: String,
@@ -222,41 +223,7 @@ enum What {
         #[arg(value_name = "NAME=VALUE", value_parser = pair)]
         arguments: Vec<(String, String)>,
         #[command(flatten)]
-        how: How,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum PlanWhat {
-    /// A story, with what it needs.
-    Story {
-        /// Its id.
-        id: String,
-        #[command(flatten)]
-        how: PlanHow,
-        /// Not with what it needs.
-        #[arg(long)]
-        only: bool,
-    },
-    /// All stories of an epic, with what they need.
-    Epic {
-        /// Its number.
-        id: String,
-        #[command(flatten)]
-        how: PlanHow,
-        /// Not with what it needs.
-        #[arg(long)]
-        only: bool,
-    },
-    /// One reusable task.
-    Task {
-        /// Its name.
-        name: String,
-        /// Its parameters, as NAME=VALUE.
-        #[arg(value_name = "NAME=VALUE", value_parser = pair)]
-        arguments: Vec<(String, String)>,
-        #[command(flatten)]
-        how: PlanHow,
+        how: H,
     },
 }
 
@@ -354,6 +321,21 @@ fn pair(text: &str) -> Result<(String, String), String> {
     }
 }
 
+impl<H: ClapArgs> What<H> {
+    fn parts(self) -> (Selection, Extent, H) {
+        let extent = |only| if only { Extent::Only } else { Extent::Whole };
+        match self {
+            Self::Story { id, how, only } => (Selection::Story(id), extent(only), how),
+            Self::Epic { id, how, only } => (Selection::Epic(id), extent(only), how),
+            Self::Task {
+                name,
+                arguments,
+                how,
+            } => (Selection::Task { name, arguments }, Extent::Whole, how),
+        }
+    }
+}
+
 impl How {
     fn mode(&self) -> Mode {
         match (self.keep_going, self.fail_fast) {
@@ -416,16 +398,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
     match command {
         Command::Run { what } => {
-            let (selection, how, extent) = match what {
-                What::Story { id, how, only } => (Selection::Story(id), how, only),
-                What::Epic { id, how, only } => (Selection::Epic(id), how, only),
-                What::Task {
-                    name,
-                    arguments,
-                    how,
-                } => (Selection::Task { name, arguments }, how, false),
-            };
-            let extent = if extent { Extent::Only } else { Extent::Whole };
+            let (selection, extent, how) = what.parts();
             work::run(context, selection, extent, &how)
         }
         Command::Verify { what } => {
@@ -448,21 +421,8 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
         }
         Command::Report { run, json } => history::report(context, run.as_deref(), json),
         Command::Plan { what } => {
-            let (selection, how, only) = match what {
-                PlanWhat::Story { id, how, only } => (Selection::Story(id), how, only),
-                PlanWhat::Epic { id, how, only } => (Selection::Epic(id), how, only),
-                PlanWhat::Task {
-                    name,
-                    arguments,
-                    how,
-                } => (Selection::Task { name, arguments }, how, false),
-            };
-            look::plan(
-                context,
-                &selection,
-                if only { Extent::Only } else { Extent::Whole },
-                &how,
-            )
+            let (selection, extent, how) = what.parts();
+            look::plan(context, &selection, extent, &how)
         }
         Command::Status { run, json } => history::status(context, run.as_deref(), json),
         Command::Runs { json } => history::runs(context, json),
