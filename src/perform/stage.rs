@@ -16,7 +16,7 @@ use crate::perform::{Stop, Work};
 use crate::playbook::{
     Action, Body, Effect, Exec, Parse, References, Render, RenderSource, RenderTarget, Stage,
 };
-use crate::run::{Failure, FailureKind};
+use crate::run::{Event, Failure, FailureKind};
 use crate::template::{self, Scope};
 use crate::tree::Files;
 
@@ -108,7 +108,9 @@ impl Work<'_> {
                     source: RenderSource::Tree(tree),
                     ..
                 }) => {
-                    let done = self.write_tree(&self.text(tree, scope)?)?;
+                    let (record, done) = self.write_tree(&self.text(tree, scope)?)?;
+                    // The record stands for all files of the tree.
+                    self.written(&record.0, record.1.as_bytes());
                     changed = done.changed();
                     why = if changed {
                         format!(
@@ -127,6 +129,7 @@ impl Work<'_> {
                     if let Some(to) = &render.to {
                         let name = self.text(to, scope)?;
                         let wrote = self.write(&name, &text, render.mode)?;
+                        self.written(&name, &text);
                         // A written file is all that such a pipe changes: what came before only made its text.
                         changed = wrote;
                         why = if wrote {
@@ -272,18 +275,35 @@ impl Work<'_> {
         Ok((project.root.join(&target.into), target.into.clone(), files))
     }
 
-    fn write_tree(&self, name: &str) -> Result<tree::Written, Stop> {
+    /// Writes a tree; gives the name and the text of its record, and what was done.
+    fn write_tree(&self, name: &str) -> Result<((String, String), tree::Written), Stop> {
         let (folder, into, files) = self.tree(name)?;
-        tree::write(&folder, &files, None, false).map_err(|error| match error {
+        let done = tree::write(&folder, &files, None, false).map_err(|error| match error {
             TreeError::ByHand(_) => Failure::new(FailureKind::Refused, format!("{into}: {error}"))
                 .hint(format!(
                     "take the change over into the templates (`bootstrap render {name} --diff` shows it), or give it up: `bootstrap render {name} --force`"
-                ))
-                .into(),
-            TreeError::Disk { .. } => {
-                Failure::new(FailureKind::System, error.to_string()).into()
-            }
-        })
+                )),
+            TreeError::Disk { .. } => Failure::new(FailureKind::System, error.to_string()),
+        })?;
+        let record = format!("{into}/{}", tree::RECORD);
+        let text =
+            std::fs::read_to_string(self.performer.project.root.join(&record)).unwrap_or_default();
+        Ok(((record, text), done))
+    }
+
+    /// Keeps what a file that this task wrote has to hold from now on.
+    fn written(&self, name: &str, text: &[u8]) {
+        if self.log.is_none() {
+            return;
+        }
+        if let Some(fingerprint) = self.performer.fingerprint(text) {
+            self.reporter.fact(Event::FileWritten {
+                task: self.task.clone(),
+                attempt: self.attempt,
+                file: name.to_owned(),
+                fingerprint,
+            });
+        }
     }
 
     pub(super) async fn difference(

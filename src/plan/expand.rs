@@ -11,7 +11,7 @@ use crate::kind::Field;
 use crate::plan::bind::Binder;
 use crate::plan::unit::{Need, Part, Unit};
 use crate::plan::{
-    Duty, Extent, Fingerprint, Item, Plan, Selection, Task, TaskIx, TaskKey, check, select, unit,
+    Duty, Extent, Item, Plan, Selection, Task, TaskIx, TaskKey, check, fingerprint, select, unit,
 };
 use crate::playbook::{Action, Argument, ArgumentValue, Body, Effect, ForEach, Judge, Step, Story};
 use crate::project::Project;
@@ -60,6 +60,7 @@ fn make_with(
         drafts: Vec::new(),
         made: BTreeMap::new(),
         unbound: BTreeSet::new(),
+        written_files: fingerprint::written_files(project),
     };
     for unit in order {
         maker.unit(unit);
@@ -177,6 +178,8 @@ struct Maker<'a> {
     made: BTreeMap<Unit, Vec<usize>>,
     /// Tasks whose parameters have no values: what would follow from that is not told.
     unbound: BTreeSet<TaskKey>,
+    /// What some task writes is no input of any.
+    written_files: BTreeSet<String>,
 }
 
 impl<'a> Maker<'a> {
@@ -238,14 +241,13 @@ impl<'a> Maker<'a> {
                 );
                 let title = self.render(&criterion.text, &scope);
                 let key = TaskKey::new(&story.id, &format!("criterion-{}", at + 1), &item.text());
-                let fingerprint = Fingerprint::of(&[key.as_str(), &format!("{criterion:?}")]);
+                let made_of = fingerprint::of_criterion(self.project, criterion, &scope);
                 let effect = match criterion.judge {
                     Judge::Check(_) => Effect::Reads,
                     Judge::SignOff(_) => Effect::Manual,
                 };
                 let sources = self.outputs_of(story, &item, &needs);
                 self.drafts.push(Task {
-                    key,
                     story: story.id.clone(),
                     step: format!("criterion-{}", at + 1),
                     item,
@@ -260,7 +262,9 @@ impl<'a> Maker<'a> {
                     arguments: Arc::from([]),
                     parameters: Arc::from([]),
                     scope,
-                    fingerprint,
+                    fingerprint: made_of.fingerprint(&key),
+                    made_of,
+                    key,
                     sources,
                     span: criterion.span,
                 });
@@ -361,10 +365,9 @@ impl<'a> Maker<'a> {
             .iter()
             .map(|lock| self.render(lock, &scope))
             .collect();
-        let fingerprint = check::fingerprint(self.project, &key, step, &scope);
+        let made_of = fingerprint::of_step(self.project, &self.written_files, step, &scope);
         let sources = self.outputs_of(story, &item, &needs);
         self.drafts.push(Task {
-            key,
             story: story.id.clone(),
             step: step.id.clone(),
             item,
@@ -376,7 +379,9 @@ impl<'a> Maker<'a> {
             arguments: step.arguments.clone().into(),
             parameters: step.parameters.clone().into(),
             scope,
-            fingerprint,
+            fingerprint: made_of.fingerprint(&key),
+            made_of,
+            key,
             sources,
             span: step.span,
         });

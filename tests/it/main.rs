@@ -26,4 +26,6 @@ mod pace;
 mod process;
 mod story;
 mod tidy;
+#[cfg(target_os = "linux")]
+mod trust;
 mod tutorial;
