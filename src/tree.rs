@@ -231,10 +231,7 @@ fn check(project: &Project, target: &RenderTarget, files: &Files) -> Vec<String>
     if !problems.is_empty() {
         return problems;
     }
-    let scope = project
-        .inventory
-        .scope()
-        .with("files", Value::from(seen));
+    let scope = project.inventory.scope().with("files", Value::from(seen));
     for name in &target.checks {
         match project.templates.file(&name.source, &scope) {
             Ok(said) => problems.extend(
@@ -244,7 +241,10 @@ fn check(project: &Project, target: &RenderTarget, files: &Files) -> Vec<String>
                     .map(str::to_owned),
             ),
             Err(error) => {
-                let line = error.line.map(|line| format!(":{line}")).unwrap_or_default();
+                let line = error
+                    .line
+                    .map(|line| format!(":{line}"))
+                    .unwrap_or_default();
                 let file = error.file.as_deref().unwrap_or(&name.source);
                 problems.push(format!("{file}{line}: {error}"));
             }

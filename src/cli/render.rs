@@ -80,8 +80,12 @@ pub(super) fn render(context: &Context, args: &RenderArgs) -> Result<u8, Error> 
         return render_tree(&project, target, args);
     }
     if args.cluster.is_some() || args.force {
-        return Err(Error::usage("`--cluster` and `--force` are for trees")
-            .hint(format!("`{}` is no tree; it takes a part of a name: bootstrap render {} infra", args.target, args.target)));
+        return Err(
+            Error::usage("`--cluster` and `--force` are for trees").hint(format!(
+                "`{}` is no tree; it takes a part of a name: bootstrap render {} infra",
+                args.target, args.target
+            )),
+        );
     }
     if args.diff && args.out.is_none() {
         return Err(Error::usage("`--diff` compares with files in a folder").hint("give --out DIR"));
@@ -159,7 +163,12 @@ fn render_tree(project: &Project, target: &RenderTarget, args: &RenderArgs) -> R
     if let Some(name) = &args.cluster
         && project.inventory.cluster(name).is_none()
     {
-        let known: Vec<&str> = project.inventory.clusters().iter().map(Cluster::name).collect();
+        let known: Vec<&str> = project
+            .inventory
+            .clusters()
+            .iter()
+            .map(Cluster::name)
+            .collect();
         return Err(Error::usage(format!("there is no cluster `{name}`"))
             .hint(format!("there is: {}", known.join(", "))));
     }
@@ -177,7 +186,10 @@ fn render_tree(project: &Project, target: &RenderTarget, args: &RenderArgs) -> R
         .out
         .clone()
         .unwrap_or_else(|| project.root.join(&target.into));
-    let shown = args.out.clone().unwrap_or_else(|| PathBuf::from(&target.into));
+    let shown = args
+        .out
+        .clone()
+        .unwrap_or_else(|| PathBuf::from(&target.into));
     let cluster = args.cluster.as_deref();
     let mut out = std::io::stdout().lock();
     if args.diff {
@@ -210,7 +222,10 @@ fn render_tree(project: &Project, target: &RenderTarget, args: &RenderArgs) -> R
         put(&mut out, &format!("wrote {}\n", shown.join(path).display()));
     }
     for path in &done.removed {
-        put(&mut out, &format!("removed {}\n", shown.join(path).display()));
+        put(
+            &mut out,
+            &format!("removed {}\n", shown.join(path).display()),
+        );
     }
     put(
         &mut out,

@@ -251,7 +251,11 @@ mod tests {
         assert_eq!(done.written, ["clusters/a.yaml", "shared.yaml"]);
         assert_eq!(read(folder.path(), "clusters/b.yaml").unwrap(), "1\n");
         let done = write(folder.path(), &make("2\n"), None, false).unwrap();
-        assert_eq!(done.written, ["clusters/b.yaml"], "the record still knows it");
+        assert_eq!(
+            done.written,
+            ["clusters/b.yaml"],
+            "the record still knows it"
+        );
     }
 
     #[test]

@@ -492,7 +492,9 @@ fn body_asks(project: &Project, body: &Body, scope: &Scope, problems: &mut Diagn
             .get(&tree.source)
             .is_none_or(|target| target.trees.is_empty())
         {
-            let known = renders.iter().filter(|(_, target)| !target.trees.is_empty());
+            let known = renders
+                .iter()
+                .filter(|(_, target)| !target.trees.is_empty());
             problems.push(
                 Diagnostic::at(tree.span, format!("there is no tree `{}`", tree.source))
                     .help("a tree is one of `renders` that has `trees`")

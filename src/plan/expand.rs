@@ -204,7 +204,9 @@ impl<'a> Maker<'a> {
                     rooted = false;
                     before.extend(self.tasks(number, Part::Step(own)));
                 }
-                Some(Need::Step(other, own)) => before.extend(self.tasks_of(other, Part::Step(own))),
+                Some(Need::Step(other, own)) => {
+                    before.extend(self.tasks_of(other, Part::Step(own)))
+                }
                 Some(Need::Story(other)) => before.extend(self.sinks(other)),
                 None => {}
             }

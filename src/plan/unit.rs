@@ -176,12 +176,7 @@ pub(super) fn needed_stories<'a>(
         .filter_map(|(need, _)| unfolded(playbook, need))
 }
 
-fn tell(
-    stories: &[(&Story, bool)],
-    units: &[Unit],
-    cycle: &[usize],
-    problems: &mut Diagnostics,
-) {
+fn tell(stories: &[(&Story, bool)], units: &[Unit], cycle: &[usize], problems: &mut Diagnostics) {
     let one = cycle
         .iter()
         .all(|&at| units[at].story == units[cycle[0]].story);
@@ -236,7 +231,10 @@ fn unresolved(playbook: &Playbook, story: &Story, need: &str, span: Span) -> Dia
             .suggest(step, other.steps.iter().map(|step| step.id.as_str()));
     }
     if need == story.id {
-        return Diagnostic::at(span, format!("a step of story {need} cannot need all of it"));
+        return Diagnostic::at(
+            span,
+            format!("a step of story {need} cannot need all of it"),
+        );
     }
     Diagnostic::at(span, format!("story {} has no step `{need}`", story.id))
         .help("`needs` of a step names steps of its own story, `STORY/STEP` of another one, or a whole story")

@@ -21,23 +21,28 @@ pub(super) fn add(environment: &mut Environment<'static>) {
             .into()
     });
     environment.add_filter("expand", |text: &str, values: &Value| expand(text, values));
-    environment.add_function("reach", |pairs: &Value, from: &str| -> Result<Vec<String>, Error> {
-        let pairs = read_pairs(pairs)?;
-        let mut seen = BTreeSet::new();
-        let mut stack = vec![from.to_owned()];
-        while let Some(at) = stack.pop() {
-            for (_, to) in pairs.iter().filter(|(name, _)| *name == at) {
-                if seen.insert(to.clone()) {
-                    stack.push(to.clone());
+    environment.add_function(
+        "reach",
+        |pairs: &Value, from: &str| -> Result<Vec<String>, Error> {
+            let pairs = read_pairs(pairs)?;
+            let mut seen = BTreeSet::new();
+            let mut stack = vec![from.to_owned()];
+            while let Some(at) = stack.pop() {
+                for (_, to) in pairs.iter().filter(|(name, _)| *name == at) {
+                    if seen.insert(to.clone()) {
+                        stack.push(to.clone());
+                    }
                 }
             }
-        }
-        Ok(seen.into_iter().collect())
-    });
+            Ok(seen.into_iter().collect())
+        },
+    );
     environment.add_function("cycle", |pairs: &Value| -> Result<Vec<String>, Error> {
         Ok(cycle(&read_pairs(pairs)?))
     });
-    environment.add_function("beside", |path: &str, relative: &str| beside(path, relative));
+    environment.add_function("beside", |path: &str, relative: &str| {
+        beside(path, relative)
+    });
     environment.add_filter("fromyaml", |text: &str| {
         super::parse_yaml(text).map_err(|error| {
             Error::new(
@@ -127,7 +132,10 @@ fn expand(text: &str, values: &Value) -> Result<String, Error> {
                 .filter(|value| !value.is_undefined());
             match (value, default, form) {
                 (Some(value), _, "plain" | "default") => {
-                    if matches!(value.kind(), ValueKind::Map | ValueKind::Seq | ValueKind::None) {
+                    if matches!(
+                        value.kind(),
+                        ValueKind::Map | ValueKind::Seq | ValueKind::None
+                    ) {
                         return Err(Error::new(
                             ErrorKind::InvalidOperation,
                             format!("the value of `${{{name}}}` is no text"),

@@ -61,11 +61,17 @@ fn shipped(path: &str) -> Value {
 fn rendering_twice_writes_once_and_the_same() {
     let lab = Lab::project_alone();
     let first = bootstrap(&lab, ["render", "kubernetes"]).success();
-    assert!(first.stdout.contains("wrote kubernetes/bases/cilium/helmrelease.yaml"));
+    assert!(
+        first
+            .stdout
+            .contains("wrote kubernetes/bases/cilium/helmrelease.yaml")
+    );
     let tree = rendered(&lab);
     let again = bootstrap(&lab, ["render", "kubernetes"]).success();
     assert!(
-        again.stdout.starts_with("kubernetes: 0 written, 0 removed, "),
+        again
+            .stdout
+            .starts_with("kubernetes: 0 written, 0 removed, "),
         "{}",
         again.stdout
     );
@@ -83,16 +89,28 @@ fn what_a_person_changed_stops_the_rendering_and_stays() {
     bootstrap(&lab, ["render", "kubernetes"]).success();
     let was = lab.read(FILE);
     lab.write(FILE, "# mine\n");
-    change(&lab, "talos/inventory.yaml", "mesh_ip: 10.25.11.100", "mesh_ip: 10.25.11.101");
+    change(
+        &lab,
+        "talos/inventory.yaml",
+        "mesh_ip: 10.25.11.100",
+        "mesh_ip: 10.25.11.101",
+    );
     let refused = bootstrap(&lab, ["render", "kubernetes"]).exit(CANNOT_START);
     assert!(refused.stderr.contains(FILE), "{}", refused.stderr);
     assert!(refused.stderr.contains("--force"), "{}", refused.stderr);
     assert_eq!(lab.read(FILE), "# mine\n");
     let settings = lab.read("kubernetes/clusters/infra/cluster-settings.yaml");
-    assert!(settings.contains("CLUSTERMESH_IP: 10.25.11.100"), "all or nothing");
+    assert!(
+        settings.contains("CLUSTERMESH_IP: 10.25.11.100"),
+        "all or nothing"
+    );
     let diff = bootstrap(&lab, ["render", "kubernetes", "--diff"]).exit(PENDING);
     assert!(diff.stdout.contains("-# mine"), "{}", diff.stdout);
-    assert!(diff.stdout.contains("+  CLUSTERMESH_IP: 10.25.11.101"), "{}", diff.stdout);
+    assert!(
+        diff.stdout.contains("+  CLUSTERMESH_IP: 10.25.11.101"),
+        "{}",
+        diff.stdout
+    );
     assert_eq!(lab.read(FILE), "# mine\n", "a difference is only shown");
     bootstrap(&lab, ["render", "kubernetes", "--force"]).success();
     assert_eq!(lab.read(FILE), was);
@@ -115,10 +133,23 @@ fn a_cluster_that_is_no_more_takes_its_files_along_and_one_cluster_alone_leaves_
     with_staging(&lab);
     bootstrap(&lab, ["render", "kubernetes"]).success();
     assert!(rendered(&lab).contains_key("clusters/staging/infrastructure.yaml"));
-    change(&lab, "talos/inventory.yaml", "bgp_asn: 64513", "bgp_asn: 64599");
-    change(&lab, "talos/inventory.yaml", "bgp_asn: 64514", "bgp_asn: 64598");
+    change(
+        &lab,
+        "talos/inventory.yaml",
+        "bgp_asn: 64513",
+        "bgp_asn: 64599",
+    );
+    change(
+        &lab,
+        "talos/inventory.yaml",
+        "bgp_asn: 64514",
+        "bgp_asn: 64598",
+    );
     let one = bootstrap(&lab, ["render", "kubernetes", "--cluster", "apps"]).success();
-    assert!(one.stdout.contains("wrote kubernetes/clusters/apps/cluster-settings.yaml"));
+    assert!(
+        one.stdout
+            .contains("wrote kubernetes/clusters/apps/cluster-settings.yaml")
+    );
     assert!(!one.stdout.contains("staging"), "{}", one.stdout);
     bootstrap(&lab, ["render", "kubernetes", "--cluster", "nope"]).exit(USAGE);
     let without = fs::read_to_string(repository().join("talos/inventory.yaml")).unwrap();
@@ -200,7 +231,9 @@ fn a_third_cluster_needs_one_entry_of_the_inventory_and_nothing_else() {
     assert!(after["bases/cilium/helmrelease.yaml"].contains("- name: staging"));
 
     // And the stories are about it, too.
-    let plan = bootstrap(&lab, ["plan", "story", "3.3", "--json"]).success().json();
+    let plan = bootstrap(&lab, ["plan", "story", "3.3", "--json"])
+        .success()
+        .json();
     let keys: BTreeSet<&str> = plan["tasks"]
         .as_array()
         .unwrap()
@@ -224,7 +257,10 @@ fn every_path_of_the_backlog_is_there_or_says_where_it_went() {
     let lab = Lab::project_alone();
     bootstrap(&lab, ["render", "kubernetes"]).success();
     let document = fs::read_to_string(repository().join("docs/gitops-tree.md")).unwrap();
-    let table = document.split("\n## What the backlog calls its files\n").nth(1).unwrap();
+    let table = document
+        .split("\n## What the backlog calls its files\n")
+        .nth(1)
+        .unwrap();
     let mut seen = 0;
     for line in table.lines().filter(|line| line.starts_with("| ")).skip(1) {
         let cells: Vec<&str> = line.trim_matches('|').split(" | ").map(str::trim).collect();
@@ -245,28 +281,160 @@ fn every_path_of_the_backlog_is_there_or_says_where_it_went() {
 
 /// What is broken, where, how, and what must be said of it.
 const BROKEN: [(&str, &str, &str, &str, &str); 22] = [
-    ("a variable that no cluster sets", "infrastructure/networking/cilium/pool/pool.yaml", "${CILIUM_LB_POOL_END}", "${NOPE}", "the settings of apps have no NOPE"),
-    ("a shell's variable", "infrastructure/networking/cilium/pool/pool.yaml", "${CILIUM_LB_POOL_END}", "${X:-1}", "Flux would replace `${X…}`"),
-    ("a shell's length", "infrastructure/networking/cilium/pool/pool.yaml", "${CILIUM_LB_POOL_END}", "${#X}", "Flux would replace `${#X…}`"),
-    ("a dependency that is not there", "clusters/infrastructure.yaml", "- name: secret-store", "- name: secrets", "depends on secrets, which is not there"),
-    ("a circle of dependencies", "clusters/infrastructure.yaml", "- name: crds", "- name: cilium-pool", "these depend on each other: cilium → cilium-pool → cilium"),
-    ("a path that is not there", "clusters/infrastructure.yaml", "path: ./kubernetes/infrastructure/gitops/flux", "path: ./kubernetes/infrastructure/gitops/nix", "there is nothing at ./kubernetes/infrastructure/gitops/nix"),
-    ("nothing is waited for", "clusters/workloads.yaml", "  wait: true\n", "", "waits for nothing"),
-    ("no variables", "clusters/workloads.yaml", "name: cluster-settings", "name: settings", "takes no variables from cluster-settings"),
-    ("an interface that is not served", "infrastructure/networking/cilium/bgp/peer-config.yaml", "cilium.io/v2", "cilium.io/v2alpha1", "serve no CiliumBGPPeerConfig of cilium.io/v2alpha1"),
-    ("the seed's store", "infrastructure/networking/external-dns/externalsecret.yaml", "external-secrets.io/v1", "external-secrets.io/v1beta1", "serve no ExternalSecret of external-secrets.io/v1beta1"),
-    ("a namespace that nobody makes", "infrastructure/networking/cilium/gateway/gateway.yaml", "namespace: networking", "namespace: nowhere", "the namespace nowhere is made by nothing"),
-    ("no namespace", "infrastructure/networking/cilium/gateway/gateway.yaml", "  namespace: networking\n", "", "names no namespace"),
-    ("a secret that nobody makes", "infrastructure/networking/external-dns/externalsecret.yaml", "name: external-dns-cloudflare\n    creationPolicy", "name: other\n    creationPolicy", "nothing makes the Secret external-dns-cloudflare"),
-    ("a store before its time", "clusters/infrastructure.yaml", "- name: secret-store\n    - name: cilium-pool", "- name: cilium-pool", "the store ${EXTERNAL_SECRET_STORE} is made by nothing that comes earlier"),
-    ("a class that nobody makes", "infrastructure/networking/cilium/gateway/gateway.yaml", "gatewayClassName: cilium", "gatewayClassName: nginx", "nothing makes the class nginx"),
-    ("definitions before their time", "clusters/infrastructure.yaml", "  dependsOn:\n    - name: crds\n", "  dependsOn:\n    - name: namespaces\n", "makes ServiceMonitors, but nothing that comes earlier brings monitoring.coreos.com"),
-    ("a secret in Git", "infrastructure/networking/cilium/pool/pool.yaml", "stop: ${CILIUM_LB_POOL_END}", "stop: op://Infra/x/y", "a reference to 1Password means nothing to Flux"),
-    ("a chart of any version", "bases/cilium/ocirepository.yaml.j2", "{{ site.charts.cilium.version }}", "\">=1.18\"", "does not name one version"),
-    ("an image of any version", "workloads/platform/mesh-demo/deployment.yaml.j2", "whoami:v1.11.0", "whoami:latest", "is not pinned"),
-    ("a file that nobody reads", "infrastructure/networking/cilium/gateway/kustomization.yaml", "  - gateway.yaml\n", "", "gateway/gateway.yaml: no Kustomization leads to it"),
-    ("more of Kustomize", "workloads/kustomization.yaml", "resources:", "namePrefix: x-\nresources:", "uses nothing of Kustomize but `resources`"),
-    ("a name that the inventory does not know", "bases/cilium/ocirepository.yaml.j2", "site.charts.cilium.url", "site.charts.cillium.url", "`site.charts.cillium` is not defined here"),
+    (
+        "a variable that no cluster sets",
+        "infrastructure/networking/cilium/pool/pool.yaml",
+        "${CILIUM_LB_POOL_END}",
+        "${NOPE}",
+        "the settings of apps have no NOPE",
+    ),
+    (
+        "a shell's variable",
+        "infrastructure/networking/cilium/pool/pool.yaml",
+        "${CILIUM_LB_POOL_END}",
+        "${X:-1}",
+        "Flux would replace `${X…}`",
+    ),
+    (
+        "a shell's length",
+        "infrastructure/networking/cilium/pool/pool.yaml",
+        "${CILIUM_LB_POOL_END}",
+        "${#X}",
+        "Flux would replace `${#X…}`",
+    ),
+    (
+        "a dependency that is not there",
+        "clusters/infrastructure.yaml",
+        "- name: secret-store",
+        "- name: secrets",
+        "depends on secrets, which is not there",
+    ),
+    (
+        "a circle of dependencies",
+        "clusters/infrastructure.yaml",
+        "- name: crds",
+        "- name: cilium-pool",
+        "these depend on each other: cilium → cilium-pool → cilium",
+    ),
+    (
+        "a path that is not there",
+        "clusters/infrastructure.yaml",
+        "path: ./kubernetes/infrastructure/gitops/flux",
+        "path: ./kubernetes/infrastructure/gitops/nix",
+        "there is nothing at ./kubernetes/infrastructure/gitops/nix",
+    ),
+    (
+        "nothing is waited for",
+        "clusters/workloads.yaml",
+        "  wait: true\n",
+        "",
+        "waits for nothing",
+    ),
+    (
+        "no variables",
+        "clusters/workloads.yaml",
+        "name: cluster-settings",
+        "name: settings",
+        "takes no variables from cluster-settings",
+    ),
+    (
+        "an interface that is not served",
+        "infrastructure/networking/cilium/bgp/peer-config.yaml",
+        "cilium.io/v2",
+        "cilium.io/v2alpha1",
+        "serve no CiliumBGPPeerConfig of cilium.io/v2alpha1",
+    ),
+    (
+        "the seed's store",
+        "infrastructure/networking/external-dns/externalsecret.yaml",
+        "external-secrets.io/v1",
+        "external-secrets.io/v1beta1",
+        "serve no ExternalSecret of external-secrets.io/v1beta1",
+    ),
+    (
+        "a namespace that nobody makes",
+        "infrastructure/networking/cilium/gateway/gateway.yaml",
+        "namespace: networking",
+        "namespace: nowhere",
+        "the namespace nowhere is made by nothing",
+    ),
+    (
+        "no namespace",
+        "infrastructure/networking/cilium/gateway/gateway.yaml",
+        "  namespace: networking\n",
+        "",
+        "names no namespace",
+    ),
+    (
+        "a secret that nobody makes",
+        "infrastructure/networking/external-dns/externalsecret.yaml",
+        "name: external-dns-cloudflare\n    creationPolicy",
+        "name: other\n    creationPolicy",
+        "nothing makes the Secret external-dns-cloudflare",
+    ),
+    (
+        "a store before its time",
+        "clusters/infrastructure.yaml",
+        "- name: secret-store\n    - name: cilium-pool",
+        "- name: cilium-pool",
+        "the store ${EXTERNAL_SECRET_STORE} is made by nothing that comes earlier",
+    ),
+    (
+        "a class that nobody makes",
+        "infrastructure/networking/cilium/gateway/gateway.yaml",
+        "gatewayClassName: cilium",
+        "gatewayClassName: nginx",
+        "nothing makes the class nginx",
+    ),
+    (
+        "definitions before their time",
+        "clusters/infrastructure.yaml",
+        "  dependsOn:\n    - name: crds\n",
+        "  dependsOn:\n    - name: namespaces\n",
+        "makes ServiceMonitors, but nothing that comes earlier brings monitoring.coreos.com",
+    ),
+    (
+        "a secret in Git",
+        "infrastructure/networking/cilium/pool/pool.yaml",
+        "stop: ${CILIUM_LB_POOL_END}",
+        "stop: op://Infra/x/y",
+        "a reference to 1Password means nothing to Flux",
+    ),
+    (
+        "a chart of any version",
+        "bases/cilium/ocirepository.yaml.j2",
+        "{{ site.charts.cilium.version }}",
+        "\">=1.18\"",
+        "does not name one version",
+    ),
+    (
+        "an image of any version",
+        "workloads/platform/mesh-demo/deployment.yaml.j2",
+        "whoami:v1.11.0",
+        "whoami:latest",
+        "is not pinned",
+    ),
+    (
+        "a file that nobody reads",
+        "infrastructure/networking/cilium/gateway/kustomization.yaml",
+        "  - gateway.yaml\n",
+        "",
+        "gateway/gateway.yaml: no Kustomization leads to it",
+    ),
+    (
+        "more of Kustomize",
+        "workloads/kustomization.yaml",
+        "resources:",
+        "namePrefix: x-\nresources:",
+        "uses nothing of Kustomize but `resources`",
+    ),
+    (
+        "a name that the inventory does not know",
+        "bases/cilium/ocirepository.yaml.j2",
+        "site.charts.cilium.url",
+        "site.charts.cillium.url",
+        "`site.charts.cillium` is not defined here",
+    ),
 ];
 
 #[test]
@@ -275,7 +443,12 @@ fn what_is_wrong_with_a_tree_is_told_before_anything_is_written() {
         let lab = Lab::project_alone();
         change(&lab, &format!("templates/kubernetes/{file}"), from, to);
         let said = bootstrap(&lab, ["validate"]);
-        assert_eq!(said.code, Some(i32::from(INVALID)), "{what}: {}", said.stdout);
+        assert_eq!(
+            said.code,
+            Some(i32::from(INVALID)),
+            "{what}: {}",
+            said.stdout
+        );
         assert!(
             said.stderr.contains(expected),
             "{what}: `{expected}` is not said\n{}",
@@ -283,21 +456,48 @@ fn what_is_wrong_with_a_tree_is_told_before_anything_is_written() {
         );
         let said = bootstrap(&lab, ["render", "kubernetes"]);
         assert_ne!(said.code, Some(0), "{what}");
-        assert!(!lab.project().join("kubernetes").exists(), "{what}: something was written");
+        assert!(
+            !lab.project().join("kubernetes").exists(),
+            "{what}: something was written"
+        );
     }
 }
 
 /// Inventories that cannot be: from, to, and what is said.
 const IMPOSSIBLE: [(&str, &str, &str); 9] = [
-    ("start: 10.25.11.150", "start: 10.25.11.149", "the load balancer pools must not share addresses"),
-    ("lb_pool: { start: 10.25.11.150, end: 10.25.11.199 }", "lb_pool: { start: 10.25.11.90, end: 10.25.11.199 }", "the load balancer pools must not share addresses"),
-    ("gateway_ip: 10.25.11.170", "gateway_ip: 10.25.11.200", "the gateway's address must be one of the load balancer pool"),
-    ("gateway_ip: 10.25.11.170", "gateway_ip: 10.25.11.150", "the gateway and the mesh need different addresses"),
-    ("coredns_ip: 10.247.0.10", "coredns_ip: 10.246.0.10", "CoreDNS must have it"),
+    (
+        "start: 10.25.11.150",
+        "start: 10.25.11.149",
+        "the load balancer pools must not share addresses",
+    ),
+    (
+        "lb_pool: { start: 10.25.11.150, end: 10.25.11.199 }",
+        "lb_pool: { start: 10.25.11.90, end: 10.25.11.199 }",
+        "the load balancer pools must not share addresses",
+    ),
+    (
+        "gateway_ip: 10.25.11.170",
+        "gateway_ip: 10.25.11.200",
+        "the gateway's address must be one of the load balancer pool",
+    ),
+    (
+        "gateway_ip: 10.25.11.170",
+        "gateway_ip: 10.25.11.150",
+        "the gateway and the mesh need different addresses",
+    ),
+    (
+        "coredns_ip: 10.247.0.10",
+        "coredns_ip: 10.246.0.10",
+        "CoreDNS must have it",
+    ),
     ("hub: true", "hub: false", "exactly one cluster is the hub"),
     ("bgp_asn: 64513", "bgp_asn: 64512", "AS numbers must differ"),
     ("id: 2\n", "id: 1\n", "cluster ids must differ"),
-    ("service_cidr: 10.247.0.0/16", "service_cidr: 10.244.0.0/16", "a pod network must not overlap any service network"),
+    (
+        "service_cidr: 10.247.0.0/16",
+        "service_cidr: 10.244.0.0/16",
+        "a pod network must not overlap any service network",
+    ),
 ];
 
 #[test]
@@ -316,27 +516,90 @@ fn networks_pools_and_numbers_that_cannot_be_are_told_by_the_inventory() {
 
 /// Command lines that no playbook may issue, and what is said of them.
 const FORBIDDEN: [(&str, &str); 22] = [
-    ("kubectl, get, nodes, --request-timeout, 5s", "names its kubeconfig and its context"),
-    ("kubectl, get, nodes, --kubeconfig, k, --context, c", "says how long it may take to be answered"),
-    ("kubectl, wait, pod/x, --kubeconfig, k, --context, c, --request-timeout, 5s", "does not wait without a deadline"),
-    ("kubectl, run, x, --kubeconfig, k, --context, c, --request-timeout, 5s", "waits for a person"),
-    ("kubectl, create, ns, x, --kubeconfig, k, --context, c, --request-timeout, 5s", "fails when it is said again"),
-    ("kubectl, apply, -f, x, --kubeconfig, k, --context, c, --request-timeout, 5s", "applies on the server"),
-    ("kubectl, delete, pod, x, -n, default, --timeout, 5s, --kubeconfig, k, --context, c, --request-timeout, 5s", "deletes nothing but test objects"),
-    ("helm, list, -o, json", "names its kubeconfig and its context"),
-    ("helm, upgrade, --install, x, y, --version, '1', --reset-values, --kubeconfig, k, --kube-context, c", "does not wait without a deadline"),
-    ("helm, upgrade, --install, x, y, --version, '1', --timeout, 5m, --kubeconfig, k, --kube-context, c", "exactly the values that it is given"),
-    ("flux, reconcile, source, git, x, --timeout, 1m", "names its kubeconfig and its context"),
-    ("flux, reconcile, source, git, x, --kubeconfig, k, --context, c", "does not wait without a deadline"),
-    ("flux, bootstrap, github, --path, p, --branch, b, --token-auth, --timeout, 1m, --kubeconfig, k, --context, c", "bootstraps into one folder of one branch"),
-    ("flux, bootstrap, git, --branch, b, --token-auth, --timeout, 1m, --kubeconfig, k, --context, c", "bootstraps into one folder of one branch"),
-    ("flux, bootstrap, git, --path, p, --branch, b, --token-auth, --force, --timeout, 1m, --kubeconfig, k, --context, c", "without force"),
-    ("flux, bootstrap, git, --path, p, --branch, b, --token-auth, --password, x, --timeout, 1m, --kubeconfig, k, --context, c", "the token on stdin"),
-    ("flux, suspend, kustomization, x, --kubeconfig, k, --context, c", "neither removes nor suspends"),
-    ("cilium, status, --wait, --kubeconfig, k, --context, c", "does not wait without a deadline"),
-    ("cilium, clustermesh, connect, --kubeconfig, k, --context, c", "behind Flux's back"),
-    ("git, push, --force, '{{ site.git.url }}', HEAD:refs/heads/main", "takes nothing away from anybody"),
-    ("git, push, origin, main", "names the repository and the branch"),
+    (
+        "kubectl, get, nodes, --request-timeout, 5s",
+        "names its kubeconfig and its context",
+    ),
+    (
+        "kubectl, get, nodes, --kubeconfig, k, --context, c",
+        "says how long it may take to be answered",
+    ),
+    (
+        "kubectl, wait, pod/x, --kubeconfig, k, --context, c, --request-timeout, 5s",
+        "does not wait without a deadline",
+    ),
+    (
+        "kubectl, run, x, --kubeconfig, k, --context, c, --request-timeout, 5s",
+        "waits for a person",
+    ),
+    (
+        "kubectl, create, ns, x, --kubeconfig, k, --context, c, --request-timeout, 5s",
+        "fails when it is said again",
+    ),
+    (
+        "kubectl, apply, -f, x, --kubeconfig, k, --context, c, --request-timeout, 5s",
+        "applies on the server",
+    ),
+    (
+        "kubectl, delete, pod, x, -n, default, --timeout, 5s, --kubeconfig, k, --context, c, --request-timeout, 5s",
+        "deletes nothing but test objects",
+    ),
+    (
+        "helm, list, -o, json",
+        "names its kubeconfig and its context",
+    ),
+    (
+        "helm, upgrade, --install, x, y, --version, '1', --reset-values, --kubeconfig, k, --kube-context, c",
+        "does not wait without a deadline",
+    ),
+    (
+        "helm, upgrade, --install, x, y, --version, '1', --timeout, 5m, --kubeconfig, k, --kube-context, c",
+        "exactly the values that it is given",
+    ),
+    (
+        "flux, reconcile, source, git, x, --timeout, 1m",
+        "names its kubeconfig and its context",
+    ),
+    (
+        "flux, reconcile, source, git, x, --kubeconfig, k, --context, c",
+        "does not wait without a deadline",
+    ),
+    (
+        "flux, bootstrap, github, --path, p, --branch, b, --token-auth, --timeout, 1m, --kubeconfig, k, --context, c",
+        "bootstraps into one folder of one branch",
+    ),
+    (
+        "flux, bootstrap, git, --branch, b, --token-auth, --timeout, 1m, --kubeconfig, k, --context, c",
+        "bootstraps into one folder of one branch",
+    ),
+    (
+        "flux, bootstrap, git, --path, p, --branch, b, --token-auth, --force, --timeout, 1m, --kubeconfig, k, --context, c",
+        "without force",
+    ),
+    (
+        "flux, bootstrap, git, --path, p, --branch, b, --token-auth, --password, x, --timeout, 1m, --kubeconfig, k, --context, c",
+        "the token on stdin",
+    ),
+    (
+        "flux, suspend, kustomization, x, --kubeconfig, k, --context, c",
+        "neither removes nor suspends",
+    ),
+    (
+        "cilium, status, --wait, --kubeconfig, k, --context, c",
+        "does not wait without a deadline",
+    ),
+    (
+        "cilium, clustermesh, connect, --kubeconfig, k, --context, c",
+        "behind Flux's back",
+    ),
+    (
+        "git, push, --force, '{{ site.git.url }}', HEAD:refs/heads/main",
+        "takes nothing away from anybody",
+    ),
+    (
+        "git, push, origin, main",
+        "names the repository and the branch",
+    ),
     ("git, reset, --hard", "takes nothing away from anybody"),
 ];
 
@@ -371,7 +634,11 @@ fn actions() -> Vec<(String, Value)> {
         let document = shipped(&name);
         for story in document["stories"].as_array().into_iter().flatten() {
             for step in story["steps"].as_array().into_iter().flatten() {
-                let id = format!("{}/{}", story["id"].as_str().unwrap(), step["id"].as_str().unwrap());
+                let id = format!(
+                    "{}/{}",
+                    story["id"].as_str().unwrap(),
+                    step["id"].as_str().unwrap()
+                );
                 all.push((id, step.clone()));
             }
         }
@@ -390,7 +657,10 @@ fn commands(body: &Value) -> Vec<Vec<String>> {
         argv.as_array()
             .into_iter()
             .flatten()
-            .map(|word| word.as_str().map_or_else(|| word.to_string(), str::to_owned))
+            .map(|word| {
+                word.as_str()
+                    .map_or_else(|| word.to_string(), str::to_owned)
+            })
             .collect()
     };
     let mut all: Vec<Vec<String>> = body.get("exec").map(&words).into_iter().collect();
@@ -403,7 +673,10 @@ fn commands(body: &Value) -> Vec<Vec<String>> {
 #[test]
 fn whatever_changes_a_cluster_proves_first_which_one_it_is() {
     const CHANGE: [(&str, &[&str]); 3] = [
-        ("kubectl", &["apply", "delete", "label", "annotate", "patch", "scale"]),
+        (
+            "kubectl",
+            &["apply", "delete", "label", "annotate", "patch", "scale"],
+        ),
         ("helm", &["upgrade", "install", "uninstall", "rollback"]),
         ("flux", &["bootstrap", "reconcile", "install", "resume"]),
     ];
@@ -418,10 +691,15 @@ fn whatever_changes_a_cluster_proves_first_which_one_it_is() {
             continue;
         }
         seen += 1;
-        let proven = body["refuse"].as_array().into_iter().flatten().any(|guard| {
-            guard["unless"]["probe"] == "cluster" && guard["unless"]["is"] == "ours"
-        });
-        assert!(proven, "{id} changes a cluster without asking which one it is");
+        let proven = body["refuse"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .any(|guard| guard["unless"]["probe"] == "cluster" && guard["unless"]["is"] == "ours");
+        assert!(
+            proven,
+            "{id} changes a cluster without asking which one it is"
+        );
     }
     assert!(seen >= 10, "only {seen} change anything");
 }
@@ -448,7 +726,10 @@ fn the_values_before_flux_are_those_of_its_release() {
     bootstrap(&lab, ["render", "kubernetes"]).success();
     let project = bootstrap::project::Project::load(&lab.project()).unwrap();
     for cluster in project.inventory.clusters() {
-        let settings = lab.read(&format!("kubernetes/clusters/{}/cluster-settings.yaml", cluster.name()));
+        let settings = lab.read(&format!(
+            "kubernetes/clusters/{}/cluster-settings.yaml",
+            cluster.name()
+        ));
         let settings: BTreeMap<String, String> =
             serde_json::from_value(yaml(&settings)[0]["data"].clone()).unwrap();
         for release in ["prometheus-operator-crds", "cilium", "coredns"] {
@@ -457,7 +738,10 @@ fn the_values_before_flux_are_those_of_its_release() {
                 .scope()
                 .with("cluster", cluster.value())
                 .with("release", release.into());
-            let early = project.templates.file("templates/helm/values.yaml.j2", &scope).unwrap();
+            let early = project
+                .templates
+                .file("templates/helm/values.yaml.j2", &scope)
+                .unwrap();
             let early: Value = serde_yaml::from_str(&early).unwrap();
 
             // As Flux does: the file as it lies there, with the settings put in.
