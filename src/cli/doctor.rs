@@ -104,17 +104,18 @@ pub(super) fn doctor(context: &Context, json: bool) -> Result<u8, Error> {
 /// The versions of the tools that the playbook asks about, and those that will not do, or cannot be told, in a sentence each.
 pub(super) fn versions(
     project: &Project,
+    programs: &BTreeSet<String>,
 ) -> Result<(BTreeMap<String, String>, Vec<String>), Error> {
     let mut versions = BTreeMap::new();
     let mut wrong = Vec::new();
-    for program in programs(&project.playbook) {
-        let tool = project.playbook.tools.get(&program);
+    for program in programs {
+        let tool = project.playbook.tools.get(program);
         let Some(version) = tool.and_then(|tool| tool.version.as_ref()) else {
             continue;
         };
-        let finding = version_of(project, &program, version)?;
+        let finding = version_of(project, program, version)?;
         if finding.fine {
-            versions.insert(program, finding.found);
+            versions.insert(program.clone(), finding.found);
         } else {
             let help = finding
                 .help

@@ -106,7 +106,7 @@ pub(super) fn accept(
     }
     let project = Arc::new(context.project()?);
     let plan = work::make_plan(context, &project, &opened.selection, opened.options.extent)?;
-    let made = with_tools(&plan, &work::need_tools(&project)?);
+    let made = with_tools(&plan, &work::need_tools(&project, &plan)?);
     let state = reopen::fold(&plan, &opened.records)?;
     let edits: BTreeMap<TaskKey, Edit> = reopen::past(&opened.records)
         .edits(&plan, &made)

@@ -51,7 +51,7 @@ pub(super) fn run(
 ) -> Result<u8, Error> {
     let project = Arc::new(context.project()?);
     let plan = Arc::new(make_plan(context, &project, &selection, extent)?);
-    let versions = need_tools(&project)?;
+    let versions = need_tools(&project, &plan)?;
     let made = with_tools(&plan, &versions);
     let options = Options {
         jobs: usize::from(how.jobs),
@@ -129,7 +129,7 @@ pub(super) fn resume(context: &Context, how: &ResumeHow) -> Result<u8, Error> {
     };
     let project = Arc::new(context.project()?);
     let plan = Arc::new(make_plan(context, &project, &selection, options.extent)?);
-    let versions = need_tools(&project)?;
+    let versions = need_tools(&project, &plan)?;
     let made = with_tools(&plan, &versions);
     let mut locks = vec![early];
     locks.extend(take_cluster_locks(
@@ -477,20 +477,25 @@ fn selection_problem(problems: &crate::document::Diagnostics) -> Option<Error> {
     })
 }
 
-/// Every program that the playbook starts is here, in a version that it can use. Gives the versions that were found.
-pub(super) fn need_tools(project: &Project) -> Result<BTreeMap<String, String>, Error> {
-    let missing: Vec<String> = super::doctor::programs(&project.playbook)
-        .into_iter()
+/// Every program that the plan can start is here, in a version that it can use. Gives the versions that were found.
+pub(super) fn need_tools(
+    project: &Project,
+    plan: &Plan,
+) -> Result<BTreeMap<String, String>, Error> {
+    let needed = crate::plan::fingerprint::needed_programs(project, plan);
+    let missing: Vec<&String> = needed
+        .iter()
         .filter(|program| which::which(program).is_err())
         .collect();
     if missing.is_empty() {
-        let (versions, wrong) = super::doctor::versions(project)?;
+        let (versions, wrong) = super::doctor::versions(project, &needed)?;
         if wrong.is_empty() {
             return Ok(versions);
         }
         return Err(Error::cannot_start(wrong.join("; "), None)
             .hint("`bootstrap doctor` lists what the playbook needs; nothing was run"));
     }
+    let missing: Vec<&str> = missing.into_iter().map(String::as_str).collect();
     Err(Error::cannot_start(format!("not on PATH: {}", missing.join(", ")), None)
         .hint("install what is missing; `bootstrap doctor` lists what the playbook needs, and `lab exec` plays it"))
 }

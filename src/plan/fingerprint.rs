@@ -14,7 +14,7 @@ use crate::document::Span;
 use crate::plan::bind::Binder;
 use crate::plan::visit::{self, Text};
 use crate::plan::{Fingerprint, Plan, TaskKey};
-use crate::playbook::{Action, Body, Criterion, Judge, Question, RenderSource, Stage, Step};
+use crate::playbook::{Action, Body, Criterion, How, Judge, Question, RenderSource, Stage, Step};
 use crate::project::Project;
 use crate::template::names::included;
 use crate::template::{self, Scope, Template};
@@ -236,6 +236,56 @@ pub fn programs(body: &Body) -> BTreeSet<&str> {
             Stage::Render(_) => None,
         })
         .collect()
+}
+
+/// The programs that the tasks of a plan can start: for their work, for their questions, and for the secrets in either.
+pub fn needed_programs(project: &Project, plan: &Plan) -> BTreeSet<String> {
+    fn of_stages<'a>(stages: impl IntoIterator<Item = &'a Stage>) -> Vec<String> {
+        stages
+            .into_iter()
+            .filter_map(|stage| match stage {
+                Stage::Exec(exec) => Some(exec.argv.first()?.source.clone()),
+                Stage::Render(_) => None,
+            })
+            .collect()
+    }
+    let playbook = &project.playbook;
+    let mut all = BTreeSet::new();
+    let mut asked: BTreeSet<&str> = BTreeSet::new();
+    for (_, task) in plan.tasks() {
+        let questions: Vec<&Question> = match &task.duty {
+            super::Duty::Work(body) => {
+                all.extend(of_stages(body.stages()));
+                questions(body).collect()
+            }
+            super::Duty::Criterion { judge, .. } => match &**judge {
+                Judge::Check(question) => vec![question],
+                Judge::SignOff(_) => Vec::new(),
+            },
+        };
+        for question in questions {
+            if let Question::Probe(question) = question {
+                asked.insert(&question.probe);
+            }
+        }
+    }
+    for probe in asked.iter().filter_map(|name| playbook.probes.get(*name)) {
+        for ask in &probe.asks {
+            if let How::Pipe(stages) = &ask.how {
+                all.extend(of_stages(stages));
+            }
+        }
+    }
+    let providers = playbook.providers.values();
+    all.extend(providers.filter_map(|provider| Some(provider.item.first()?.source.clone())));
+    let pauses: Vec<String> = all
+        .iter()
+        .filter_map(|tool| playbook.tools.get(tool)?.pause.as_ref())
+        .filter_map(|pause| Some(pause.until.first()?.source.clone()))
+        .collect();
+    all.extend(pauses);
+    all.retain(|program| !program.contains('{') && !program.contains('/'));
+    all
 }
 
 /// What every task of a plan is made of, tools with their versions included: those of the programs that it starts.

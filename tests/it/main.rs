@@ -13,6 +13,7 @@ mod drill;
 #[cfg(target_os = "linux")]
 mod faults;
 mod fidelity;
+mod gitops_judges;
 mod gitops_tree;
 mod invalid;
 mod lab;
