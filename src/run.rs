@@ -190,8 +190,13 @@ impl Run {
             Event::Interrupted { .. } => self.cancelled = true,
             Event::AttemptStarted { task, attempt, .. } => {
                 let at = self.locate(task)?;
+                let next = self.attempts[at].checked_add(1) == Some(*attempt);
                 match &self.states[at] {
-                    TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. } => {}
+                    TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. }
+                        if next => {}
+                    TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. } => {
+                        return Err(self.illegal(task, at, "an attempt with another number"));
+                    }
                     TaskState::Running { .. } | TaskState::Settled(_) => {
                         return Err(self.illegal(task, at, "an attempt"));
                     }
@@ -222,7 +227,7 @@ impl Run {
                         return Err(self.illegal(task, at, "the end of an attempt"));
                     }
                 }
-                self.spent[at] += Duration::from_millis(*elapsed_ms);
+                self.spent[at] = self.spent[at].saturating_add(Duration::from_millis(*elapsed_ms));
                 self.end_attempt(plan, at, *attempt, end, now);
             }
             Event::TaskSkipped { task, reason } => {
@@ -386,11 +391,11 @@ impl Run {
                 .unwrap_or(30)
                 .min(30),
         );
-        let pause = policy
-            .every
-            .mul_f64(factor)
-            .min(policy.at_most.max(policy.every));
-        let until = now + pause;
+        let longest = policy.at_most.max(policy.every);
+        // A factor soon grows beyond what a clock can hold.
+        let pause = Duration::try_from_secs_f64(policy.every.as_secs_f64() * factor)
+            .map_or(longest, |pause| pause.min(longest));
+        let until = now.saturating_add(pause);
         let begun = self.first_attempt[at].unwrap_or(now);
         (policy
             .within
