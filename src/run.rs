@@ -415,11 +415,9 @@ impl Run {
         if policy.attempts.is_some_and(|most| made >= most) {
             return None;
         }
-        let factor = policy.backoff.powi(
-            i32::try_from(made.saturating_sub(1))
-                .unwrap_or(30)
-                .min(30),
-        );
+        let factor = policy
+            .backoff
+            .powi(i32::try_from(made.saturating_sub(1)).unwrap_or(30).min(30));
         let longest = policy.at_most.max(policy.every);
         // A factor soon grows beyond what a clock can hold.
         let pause = Duration::try_from_secs_f64(policy.every.as_secs_f64() * factor)

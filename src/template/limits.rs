@@ -72,7 +72,8 @@ fn of_part(source: &str, offset: usize) -> Result<(), Error> {
             }
             _ if in_word => {
                 link = ends
-                    && ["and", "else", "if", "in", "is", "not", "or"].contains(&&source[word..=at]);
+                    && ["and", "else", "if", "in", "is", "not", "or"]
+                        .contains(&&source[word..at + c.len_utf8()]);
             }
             _ => link = !c.is_whitespace(),
         }
@@ -157,6 +158,11 @@ mod tests {
             "+1".repeat(LINKS + 1)
         );
         assert_eq!(of_template(&shown), Ok(()));
+    }
+
+    #[test]
+    fn words_of_other_languages_are_words() {
+        assert_eq!(of_template("{{ été ~ 'é' ~ é.ü }} é {{ ü"), Ok(()));
     }
 
     #[test]
