@@ -114,7 +114,7 @@ pub(super) fn audit(
             "no secret of this run can be had, so none can be looked for",
             None,
         )
-        .hint("`op signin`, or whatever the provider needs; or `--secrets-file FILE`");
+        .hint("sign in to where the secrets are, or pass `--secrets-file FILE`");
         for why in unresolved.iter().take(3) {
             error = error.hint(why.clone());
         }

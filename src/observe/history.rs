@@ -160,7 +160,10 @@ impl TaskSummary {
 
     /// How long its attempts took, without waiting for people.
     pub fn worked_ms(&self) -> u64 {
-        self.elapsed_ms.saturating_sub(self.waited_ms)
+        // A pause that a crash cut off may be longer than what is known of the attempts.
+        self.elapsed_ms
+            .checked_sub(self.waited_ms)
+            .unwrap_or(self.elapsed_ms)
     }
 
     /// Returns the word for where it is.

@@ -666,3 +666,36 @@ stories:
     assert_eq!(json["criteria"]["1.1"]["met"], 2);
     assert_eq!(json["people"][0]["who"], "tester");
 }
+
+#[test]
+fn law_08_a_machine_with_another_hardware_address_is_sent_no_keys() {
+    const EXCHANGED: &str = "10.25.11.12";
+    let lab = Lab::new();
+    lab.lab(["hurt", "WORLD", "node", EXCHANGED, "exchange"])
+        .success();
+    let said = lab
+        .bootstrap([
+            "run",
+            "story",
+            "1.3",
+            "--yes",
+            "--keep-going",
+            "--output",
+            "plain",
+        ])
+        .exit(1);
+    has_all(
+        &said.stderr,
+        &[
+            "The machine at 10.25.11.12 is not infra-02",
+            "changed    1.3/apply[infra/infra-01]",
+        ],
+    );
+    let sent: Vec<String> = lab
+        .calls("talosctl apply-config")
+        .iter()
+        .filter_map(|call| call.value("-n").map(str::to_owned))
+        .collect();
+    assert!(!sent.contains(&EXCHANGED.to_owned()), "{sent:?}");
+    assert_eq!(sent.len(), 5, "{sent:?}");
+}
