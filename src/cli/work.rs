@@ -229,6 +229,13 @@ pub(super) fn open(context: &Context, wanted: Option<&str>) -> Result<Opened, Er
             })?,
         None => newest_to_resume(&workspace)?.ok_or_else(nothing)?,
     };
+    // A workspace that was copied may have come without what is only for people.
+    std::fs::create_dir_all(folder.logs()).map_err(|error| {
+        Error::cannot_start(
+            format!("{} cannot be made", folder.logs().display()),
+            Some(&error),
+        )
+    })?;
     let (journal, loaded) = Journal::<Event>::open(&folder.journal())?;
     let Some(Event::RunStarted {
         selection, options, ..

@@ -116,6 +116,8 @@ pub struct TaskSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Doubt {
+    /// Which, from 1.
+    pub attempt: u32,
     /// When it began.
     pub began: Timestamp,
     /// Who made it: the user, the machine, the process of the runner.
@@ -353,6 +355,7 @@ pub fn fold(records: &[Record<Event>], held: bool) -> Option<RunSummary> {
             && let Some(last) = past.attempts().get(&TaskKey::from(task.key.as_str()))
         {
             task.doubt = Some(Doubt {
+                attempt: last.attempt,
                 began: last.at,
                 who: last.who.clone(),
                 pid: last.process.as_ref().map(|(pid, _)| *pid),
@@ -775,7 +778,7 @@ fn doubt_text(task: &TaskSummary, doubt: &Doubt, frame: &Frame) -> String {
     let _ = writeln!(
         text,
         "  attempt {} began {} by {}@{} (process {})",
-        task.attempts,
+        doubt.attempt,
         time(doubt.began),
         clean(&doubt.who.user),
         clean(&doubt.who.host),
@@ -788,7 +791,7 @@ fn doubt_text(task: &TaskSummary, doubt: &Doubt, frame: &Frame) -> String {
         _ => text.push_str("  it had started no process\n"),
     }
     if let Some(folder) = &frame.folder {
-        let log = folder.log(&task.key, task.attempts);
+        let log = folder.log(&task.key, doubt.attempt);
         let lines = last_lines(&log);
         if !lines.is_empty() {
             text.push_str("  last lines:\n");

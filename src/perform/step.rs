@@ -397,8 +397,9 @@ impl Work<'_> {
             ),
         );
         let task = self.task.as_str();
+        let mut known = String::new();
         if let Some(last) = self.performer.known.attempts.get(&self.task) {
-            failure.status = Some(known(last));
+            known = attempted(last);
             failure.command = last.process.as_ref().map(|(_, command)| command.clone());
             let log = self.performer.settings.folder.as_ref();
             if let Some(log) = log.map(|folder| folder.log(task, last.attempt)) {
@@ -406,7 +407,7 @@ impl Work<'_> {
             }
         }
         failure.hint(format!(
-            "find out, then say `bootstrap resume --assume done '{task}'` or `bootstrap resume --assume not-done '{task}'`; \
+            "{known}find out, then say `bootstrap resume --assume done '{task}'` or `bootstrap resume --assume not-done '{task}'`; \
              `bootstrap verify story {}` asks what can be asked",
             self.story
         ))
@@ -414,13 +415,13 @@ impl Work<'_> {
 }
 
 /// When an attempt began, by whom, and which process it was.
-fn known(last: &Attempted) -> String {
+fn attempted(last: &Attempted) -> String {
     let process = match &last.process {
         Some((pid, _)) => format!("its process was {pid}"),
         None => "it had started no process".to_owned(),
     };
     format!(
-        "attempt {}, begun {} by {}@{} (process {}); {process}",
+        "attempt {}, begun {} by {}@{} (process {}); {process}; ",
         last.attempt,
         last.at.strftime("%Y-%m-%d %H:%M:%S UTC"),
         last.who.user,
