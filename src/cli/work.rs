@@ -334,7 +334,12 @@ impl Session<'_> {
             let result = engine.work(Arc::clone(&performer), &mut wishes).await;
             let interrupted = engine.interrupted_by().map(str::to_owned);
             drop(engine);
-            performer.scrub_logs();
+            for log in performer.scrub_logs() {
+                let text = format!(
+                    "warning: a secret may be left in a log, which could not be masked again: {log}\n"
+                );
+                crate::observe::put(&mut std::io::stderr().lock(), &text);
+            }
             if let Ok(performer) = Arc::try_unwrap(performer).map_err(drop) {
                 performer.goodbye();
             }

@@ -322,7 +322,6 @@ pub(super) fn of_step(
         written: Fingerprint::of(&[
             &format!("{:?} {:?}", step.title, step.needs),
             block(project, step.span),
-            &format!("{:?} {:?}", step.body, step.arguments),
         ]),
         inputs: reader.inputs,
     }
