@@ -183,7 +183,7 @@ pub(super) fn resume(context: &Context, how: &ResumeHow) -> Result<u8, Error> {
         why,
         opened,
     };
-    session.work(run, journal, &resumed, Some(again))
+    session.work(run, journal, &resumed, Some(&again))
 }
 
 /// What a resumed run takes up.
@@ -291,7 +291,7 @@ impl Session<'_> {
         run: Run,
         journal: Journal<Event>,
         first: &Event,
-        again: Option<Again>,
+        again: Option<&Again>,
     ) -> Result<u8, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -302,7 +302,7 @@ impl Session<'_> {
         let mask = Mask::new();
         let terminal = self.terminal();
         let mut performer = self.performer(&mask, terminal.as_ref())?;
-        if let Some(again) = &again {
+        if let Some(again) = again {
             performer = performer.knowing(Known {
                 attempts: again.past.attempts().clone(),
                 signed: again.past.signed().clone(),
@@ -317,7 +317,7 @@ impl Session<'_> {
         let (result, interrupted) = runtime.block_on(async {
             let mut wishes = interrupt::listen()
                 .map_err(|error| Error::cannot_start("signals cannot be heard", Some(&error)))?;
-            if let Some(again) = &again {
+            if let Some(again) = again {
                 // Before the first word is written: what is refused leaves the run as it was.
                 reopen::refuse_against_probes(&plan, &performer, &again.assumed).await?;
             }
@@ -326,7 +326,7 @@ impl Session<'_> {
             for event in &self.survivors {
                 engine.emit(event)?;
             }
-            if let Some(again) = &again {
+            if let Some(again) = again {
                 self.take_up(&mut engine, again, &performer, terminal.as_ref())
                     .await?;
             }

@@ -5,7 +5,7 @@
 //! end of the run. The file is replaced as a whole: whoever reads it sees the old one or the new one.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write as _};
+use std::io::{self, BufWriter, Read as _, Write as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;

@@ -114,21 +114,19 @@ impl Work<'_> {
                 }
             }
         } else if in_doubt && matches!(body.effect, Effect::Destructive | Effect::Manual) {
-            match &body.until {
-                Some(until) => match self.ask(&until.question, scope, true).await? {
-                    Verdict::Met(seen) => {
-                        return Ok(AttemptEnd::Unchanged {
-                            why: format!("the interrupted attempt had done it: {seen}"),
-                            outputs: BTreeMap::new(),
-                        });
-                    }
-                    Verdict::Unmet(_) => {}
-                    Verdict::Unknown(why) => return Err(self.in_doubt(&why).into()),
-                },
-                None => {
-                    let why = "the step has no question that tells";
-                    return Err(self.in_doubt(why).into());
+            let Some(until) = &body.until else {
+                let why = "the step has no question that tells";
+                return Err(self.in_doubt(why).into());
+            };
+            match self.ask(&until.question, scope, true).await? {
+                Verdict::Met(seen) => {
+                    return Ok(AttemptEnd::Unchanged {
+                        why: format!("the interrupted attempt had done it: {seen}"),
+                        outputs: BTreeMap::new(),
+                    });
                 }
+                Verdict::Unmet(_) => {}
+                Verdict::Unknown(why) => return Err(self.in_doubt(&why).into()),
             }
         }
         // An interrupted attempt whose effect takes its time is first given that time.
