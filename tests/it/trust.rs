@@ -371,6 +371,63 @@ fn law_06_a_journal_of_an_earlier_version_loads_and_says_honestly_what_it_cannot
     assert_eq!(json["standing"], "done");
 }
 
+#[test]
+fn law_06_what_destroyed_is_not_done_again_because_it_was_edited() {
+    let small = Small::of(
+        r#"
+stories:
+  - id: "1.1"
+    title: Small
+    steps:
+      - id: wipe
+        effect: destructive
+        confirm: { say: Really? }
+        shell: "echo wiped >> wiped"
+      - { id: stop, needs: [wipe], shell: "test -e go" }
+"#,
+    );
+    small.bootstrap("run story 1.1 --yes").exit(1);
+    small.change("playbooks/p.yaml", "echo wiped", "echo wiped again");
+    small.write("go", "");
+    let before = small.journal();
+    let said = small.bootstrap("resume").exit(5);
+    has_all(
+        &said.stderr,
+        &["it destroys", "bootstrap accept '1.1/wipe'"],
+    );
+    assert_eq!(small.journal(), before);
+    small.bootstrap("accept 1.1/wipe").success();
+    small.bootstrap("resume").success();
+    assert_eq!(small.read("wiped"), "wiped\n");
+}
+
+#[test]
+fn law_06_what_reads_an_output_that_is_made_again_is_done_again() {
+    let small = Small::of(
+        r#"
+stories:
+  - id: "1.1"
+    title: Small
+    steps:
+      - { id: look, effect: reads, inputs: [v], exec: [cat, v], outputs: { v: {} } }
+      - { id: use, needs: [look], shell: "echo {{ steps.look.v }} >> used" }
+      - { id: not, needs: [look], shell: "echo not >> others" }
+      - { id: stop, needs: [use, not], shell: "test -e go" }
+"#,
+    );
+    small.write("v", "one");
+    small.bootstrap("run story 1.1").exit(1);
+    small.write("v", "two");
+    small.write("go", "");
+    let said = small.bootstrap("resume").success();
+    has_all(
+        &said.stderr,
+        &["it reads what the step `look` gives, which is done again"],
+    );
+    assert_eq!(small.read("used"), "one\ntwo\n");
+    assert_eq!(small.read("others"), "not\n");
+}
+
 const DOUBT: &str = r#"
 stories:
   - id: "1.1"
