@@ -109,7 +109,8 @@ pub(super) fn audit(
         values
     });
     runtime.shutdown_background();
-    if values.is_empty() {
+    // A run without a reference has nothing to leave behind; one whose references cannot be had is another thing.
+    if values.is_empty() && (!unresolved.is_empty() || secrets_file.is_some()) {
         let mut error = Error::cannot_start(
             "no secret of this run can be had, so none can be looked for",
             None,

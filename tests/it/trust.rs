@@ -682,6 +682,15 @@ stories:
     // What cannot be had cannot be looked for, and that is not clean.
     small.write("none.yaml", "{}\n");
     small.bootstrap("audit --secrets-file none.yaml").exit(4);
+    small.write("one.yaml", "\"op://Home/attic/OTHER\": another value\n");
+    let said = small.bootstrap("audit --secrets-file one.yaml").exit(4);
+    has_all(
+        &said.stdout,
+        &[
+            "not sought op://Home/attic/PASSWORD: the secrets file has no",
+            "not all could be looked for",
+        ],
+    );
 }
 
 #[test]
