@@ -59,7 +59,7 @@ pub(crate) fn plan_of(needs: &[Vec<usize>], locks: &[Option<u8>]) -> Plan {
     }
 }
 
-fn any_plan() -> impl Strategy<Value = (Vec<Vec<usize>>, Vec<Option<u8>>)> {
+pub(crate) fn any_plan() -> impl Strategy<Value = (Vec<Vec<usize>>, Vec<Option<u8>>)> {
     (1_usize..14).prop_flat_map(|count| {
         let needs = (0..count)
             .map(|at| {
@@ -328,7 +328,7 @@ impl<'a> World<'a> {
     }
 }
 
-fn resumed(plan: &Plan) -> Event {
+pub(crate) fn resumed(plan: &Plan) -> Event {
     Event::RunResumed {
         version: "0".into(),
         plan: plan.fingerprint(),
