@@ -254,6 +254,12 @@ impl RunFolder {
         self.path.join("journal.jsonl")
     }
 
+    /// Returns the key of the workspace that the run is in.
+    pub fn key(&self) -> Result<Key, KeyError> {
+        let runs = self.path.parent().unwrap_or(&self.path);
+        Key::open_or_create(&runs.parent().unwrap_or(runs).join("key"))
+    }
+
     /// Returns the folder of the logs.
     pub fn logs(&self) -> PathBuf {
         self.path.join("logs")

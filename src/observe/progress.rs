@@ -292,6 +292,8 @@ impl Progress {
             | Event::TaskSkipped { .. }
             | Event::TaskReopened { .. }
             | Event::Assumed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::Confirmed { .. }
             | Event::Interrupted { .. } => {}
         }
@@ -357,6 +359,8 @@ impl Observer for Progress {
             | Event::TaskSkipped { .. }
             | Event::TaskReopened { .. }
             | Event::Assumed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::Confirmed { .. }
             | Event::Paused { .. }
             | Event::Continued { .. } => {

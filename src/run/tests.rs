@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 use super::event::{Options, RunResult, Who};
 use super::*;
 use crate::document::Span;
-use crate::plan::{Fingerprint, Item, Selection, Task};
+use crate::plan::{Fingerprint, Ingredients, Item, Selection, Task};
 use crate::playbook::{Body, Effect, Retry};
 use crate::template::Scope;
 
@@ -48,6 +48,7 @@ pub(crate) fn plan_of(needs: &[Vec<usize>], locks: &[Option<u8>]) -> Plan {
             parameters: Arc::from([]),
             scope: Scope::default(),
             fingerprint: Fingerprint::of(&[&at.to_string()]),
+            made_of: crate::plan::MadeOf::of(&[&at.to_string()], &[]),
             sources: Vec::new(),
             span: Span::default(),
         })
@@ -269,7 +270,13 @@ impl<'a> World<'a> {
                 how: "typed".into(),
                 note: None,
             }),
-            75..=u8::MAX => {}
+            75..=89 => self.emit(Event::FileWritten {
+                task,
+                attempt: self.run.attempts(ix),
+                file: "f".into(),
+                fingerprint: Fingerprint::of(&["f"]),
+            }),
+            90..=u8::MAX => {}
         }
     }
 
@@ -304,6 +311,14 @@ impl<'a> World<'a> {
                 command: "x".into(),
             });
         }
+        if tape.one_in(4) {
+            self.emit(Event::Accepted {
+                tasks: Vec::new(),
+                made_of: Ingredients::default(),
+                who: "u".into(),
+                why: None,
+            });
+        }
         for (ix, task) in self.plan.tasks() {
             match self.run.state(ix) {
                 TaskState::InDoubt { .. } if tape.one_in(4) => {
@@ -312,6 +327,7 @@ impl<'a> World<'a> {
                         task: task.key.clone(),
                         done,
                         who: "u".into(),
+                        why: None,
                     });
                 }
                 TaskState::Settled(_) if tape.one_in(9) => self.emit(Event::TaskReopened {
@@ -333,6 +349,7 @@ pub(crate) fn resumed(plan: &Plan) -> Event {
         version: "0".into(),
         plan: plan.fingerprint(),
         tasks: Vec::new(),
+        made_of: Ingredients::default(),
         who: Who {
             user: "u".into(),
             host: "h".into(),
@@ -349,6 +366,7 @@ pub(crate) fn run_started(plan: &Plan) -> Event {
         options: Options::default(),
         plan: plan.fingerprint(),
         tasks: Vec::new(),
+        made_of: Ingredients::default(),
         who: Who {
             user: "u".into(),
             host: "h".into(),
@@ -359,7 +377,8 @@ pub(crate) fn run_started(plan: &Plan) -> Event {
 }
 
 /// What a journal can hold: all kinds of events and of ends.
-const KINDS: [&str; 20] = [
+const KINDS: [&str; 22] = [
+    "accepted",
     "assumed",
     "cancelled",
     "changed",
@@ -367,6 +386,7 @@ const KINDS: [&str; 20] = [
     "confirmed",
     "continued",
     "failed",
+    "file-written",
     "interrupted",
     "need",
     "paused",
@@ -401,6 +421,8 @@ fn kind(event: &Event) -> &'static str {
         Event::TaskSkipped { .. } => "need",
         Event::TaskReopened { .. } => "task-reopened",
         Event::Assumed { .. } => "assumed",
+        Event::Accepted { .. } => "accepted",
+        Event::FileWritten { .. } => "file-written",
         Event::Confirmed { .. } => "confirmed",
         Event::Paused { .. } => "paused",
         Event::Continued { .. } => "continued",
@@ -560,6 +582,8 @@ fn law_03_only_a_good_end_or_a_person_takes_away_a_doubt() {
                     | Event::TaskSkipped { .. }
                     | Event::SurvivorEnded { .. }
                     | Event::ProcessStarted { .. }
+                    | Event::FileWritten { .. }
+                    | Event::Accepted { .. }
                     | Event::Confirmed { .. }
                     | Event::Paused { .. }
                     | Event::Continued { .. }
