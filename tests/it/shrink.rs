@@ -215,7 +215,7 @@ fn without_moments(smallest: &mut Schedule, try_it: &mut Try<'_>) {
                 ..smallest.clone()
             };
             if try_it(smallest, one) {
-                return;
+                break;
             }
         }
     }
