@@ -788,6 +788,27 @@ fn law_03_an_attempt_without_an_end_is_in_doubt() {
 }
 
 #[test]
+fn what_failed_and_said_so_is_tried_again_without_a_doubt() {
+    let plan = plan_of(&[vec![]], &[]);
+    let run = fold(&plan, &[started(0, 1), failed(0, 1)]);
+    let limits = Limits {
+        jobs: 1,
+        mode: Mode::Drain,
+    };
+    let second = Decision::Start {
+        task: TaskIx(0),
+        attempt: 2,
+        in_doubt: false,
+    };
+    let pause = Duration::from_secs(10);
+    assert_eq!(
+        decide(&plan, &run, Duration::ZERO, limits),
+        [Decision::Sleep(pause)]
+    );
+    assert_eq!(decide(&plan, &run, pause, limits), [second]);
+}
+
+#[test]
 fn law_03_a_doubt_outlives_a_failed_attempt_to_settle_it_and_a_need_that_failed_meanwhile() {
     let plan = plan_of(&[vec![], vec![0]], &[]);
     let zero = Duration::ZERO;
