@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -84,7 +85,7 @@ impl Sources {
 
     /// The place of a part of a scalar. `decoded` is what the scalar says and `range` a part of that; quotes, escapes and folding may make
     /// the written text a different one, so the part is found by counting the same words before it.
-    pub fn inside(&self, span: Span, decoded: &str, range: &std::ops::Range<usize>) -> Span {
+    pub fn inside(&self, span: Span, decoded: &str, range: &Range<usize>) -> Span {
         // A parser may count in the middle of a character.
         let mut range = range.start.min(decoded.len())..range.end.min(decoded.len());
         while !decoded.is_char_boundary(range.start) {
@@ -389,14 +390,7 @@ fn span_of(location: &serde_yaml::Location, text: &str) -> Span {
 
 /// A span of about so many bytes that lies inside a text and cuts no character.
 fn bounded(text: &str, start: usize, length: usize) -> Span {
-    let mut start = start.min(text.len());
-    while !text.is_char_boundary(start) {
-        start -= 1;
-    }
-    let mut end = start.saturating_add(length).min(text.len());
-    while !text.is_char_boundary(end) {
-        end += 1;
-    }
+    let Range { start, end } = diagnostic::inside(start..start.saturating_add(length), text);
     Span {
         file: 0,
         start,

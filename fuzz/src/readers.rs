@@ -14,7 +14,7 @@ use bootstrap::document::{self, Diagnostics, Key, Node, Shape, Sources, Span};
 use bootstrap::inventory::Inventory;
 use bootstrap::journal::{Durability, Error, Journal, Loaded, Record};
 use bootstrap::observe::history;
-use bootstrap::plan::{self, Extent, Plan, Selection};
+use bootstrap::plan::{self, Extent, Ingredients, Plan, Selection};
 use bootstrap::project::Project;
 use bootstrap::run::event::Who;
 use bootstrap::run::{AttemptEnd, Decision, Event, Limits, Mode, Run, decide};
@@ -426,6 +426,7 @@ fn goes_on(records: &[Record<Event>]) {
         version: String::new(),
         plan: plan.fingerprint(),
         tasks: Vec::new(),
+        made_of: Ingredients::default(),
         who,
     };
     run.apply(plan, &resumed, now).unwrap();

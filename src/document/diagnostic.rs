@@ -76,7 +76,8 @@ impl Diagnostic {
         self.excerpt = Some(Excerpt {
             path: path.to_owned(),
             text: text.to_owned(),
-            range,
+            // A parser may point behind the end.
+            range: inside(range, text),
         });
         self
     }
@@ -323,6 +324,13 @@ impl<'a> Window<'a> {
 
 /// The first line of a span, moved to character boundaries: the renderer accepts nothing else.
 fn clamp(span: Range<usize>, text: &str) -> Range<usize> {
+    let Range { start, end } = inside(span, text);
+    let line = text[start..end].find('\n').map_or(end, |at| start + at);
+    start..line.max(start)
+}
+
+/// The span, as far as it lies in the text, moved to character boundaries.
+pub(super) fn inside(span: Range<usize>, text: &str) -> Range<usize> {
     let mut start = span.start.min(text.len());
     while !text.is_char_boundary(start) {
         start -= 1;
@@ -331,6 +339,5 @@ fn clamp(span: Range<usize>, text: &str) -> Range<usize> {
     while !text.is_char_boundary(end) {
         end += 1;
     }
-    let line = text[start..end].find('\n').map_or(end, |at| start + at);
-    start..line.max(start)
+    start..end
 }

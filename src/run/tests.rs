@@ -8,7 +8,7 @@ use proptest::test_runner::TestRunner;
 use super::event::{Options, RunResult, Who};
 use super::*;
 use crate::document::Span;
-use crate::plan::{Fingerprint, Ingredients, Item, MadeOf, Selection, Task};
+use crate::plan::{Fingerprint, Ingredients, Item, Selection, Task};
 use crate::playbook::{Body, Effect, Retry};
 use crate::template::Scope;
 
@@ -48,7 +48,7 @@ pub(crate) fn plan_of(needs: &[Vec<usize>], locks: &[Option<u8>]) -> Plan {
             parameters: Arc::from([]),
             scope: Scope::default(),
             fingerprint: Fingerprint::of(&[&at.to_string()]),
-            made_of: MadeOf::of(&[&at.to_string()], &[]),
+            made_of: crate::plan::MadeOf::of(&[&at.to_string()], &[]),
             sources: Vec::new(),
             span: Span::default(),
         })
@@ -60,7 +60,7 @@ pub(crate) fn plan_of(needs: &[Vec<usize>], locks: &[Option<u8>]) -> Plan {
     }
 }
 
-fn any_plan() -> impl Strategy<Value = (Vec<Vec<usize>>, Vec<Option<u8>>)> {
+pub(crate) fn any_plan() -> impl Strategy<Value = (Vec<Vec<usize>>, Vec<Option<u8>>)> {
     (1_usize..14).prop_flat_map(|count| {
         let needs = (0..count)
             .map(|at| {
@@ -253,13 +253,7 @@ impl<'a> World<'a> {
             0..=9 => self.emit(Event::Interrupted {
                 signal: "SIGINT".into(),
             }),
-            10..=14 => self.emit(Event::FileWritten {
-                task,
-                attempt: self.run.attempts(ix),
-                file: "f".into(),
-                fingerprint: Fingerprint::of(&["f"]),
-            }),
-            15..=29 => self.emit(Event::ProcessStarted {
+            10..=29 => self.emit(Event::ProcessStarted {
                 task,
                 attempt: self.run.attempts(ix),
                 identity: serde_json::Value::Null,
@@ -276,7 +270,13 @@ impl<'a> World<'a> {
                 how: "typed".into(),
                 note: None,
             }),
-            75..=u8::MAX => {}
+            75..=89 => self.emit(Event::FileWritten {
+                task,
+                attempt: self.run.attempts(ix),
+                file: "f".into(),
+                fingerprint: Fingerprint::of(&["f"]),
+            }),
+            90..=u8::MAX => {}
         }
     }
 
@@ -311,6 +311,14 @@ impl<'a> World<'a> {
                 command: "x".into(),
             });
         }
+        if tape.one_in(4) {
+            self.emit(Event::Accepted {
+                tasks: Vec::new(),
+                made_of: Ingredients::default(),
+                who: "u".into(),
+                why: None,
+            });
+        }
         for (ix, task) in self.plan.tasks() {
             match self.run.state(ix) {
                 TaskState::InDoubt { .. } if tape.one_in(4) => {
@@ -322,12 +330,6 @@ impl<'a> World<'a> {
                         why: None,
                     });
                 }
-                TaskState::Settled(_) if tape.one_in(11) => self.emit(Event::Accepted {
-                    tasks: vec![(task.key.clone(), task.fingerprint.clone())],
-                    made_of: Ingredients::default(),
-                    who: "u".into(),
-                    why: None,
-                }),
                 TaskState::Settled(_) if tape.one_in(9) => self.emit(Event::TaskReopened {
                     task: task.key.clone(),
                     why: "it was wiped".into(),
@@ -342,7 +344,7 @@ impl<'a> World<'a> {
     }
 }
 
-fn resumed(plan: &Plan) -> Event {
+pub(crate) fn resumed(plan: &Plan) -> Event {
     Event::RunResumed {
         version: "0".into(),
         plan: plan.fingerprint(),
@@ -579,9 +581,9 @@ fn law_03_only_a_good_end_or_a_person_takes_away_a_doubt() {
                     Event::RunStarted { .. }
                     | Event::TaskSkipped { .. }
                     | Event::SurvivorEnded { .. }
-                    | Event::Accepted { .. }
-                    | Event::FileWritten { .. }
                     | Event::ProcessStarted { .. }
+                    | Event::FileWritten { .. }
+                    | Event::Accepted { .. }
                     | Event::Confirmed { .. }
                     | Event::Paused { .. }
                     | Event::Continued { .. }
@@ -783,6 +785,27 @@ fn law_03_an_attempt_without_an_end_is_in_doubt() {
             in_doubt: true
         }]
     );
+}
+
+#[test]
+fn what_failed_and_said_so_is_tried_again_without_a_doubt() {
+    let plan = plan_of(&[vec![]], &[]);
+    let run = fold(&plan, &[started(0, 1), failed(0, 1)]);
+    let limits = Limits {
+        jobs: 1,
+        mode: Mode::Drain,
+    };
+    let second = Decision::Start {
+        task: TaskIx(0),
+        attempt: 2,
+        in_doubt: false,
+    };
+    let pause = Duration::from_secs(10);
+    assert_eq!(
+        decide(&plan, &run, Duration::ZERO, limits),
+        [Decision::Sleep(pause)]
+    );
+    assert_eq!(decide(&plan, &run, pause, limits), [second]);
 }
 
 #[test]

@@ -60,7 +60,11 @@ fn seeds(reader: &str) -> Seeds {
                 seeds.push((folder.display().to_string(), readers::pack(&folder)));
             }
         }
-        "journal" => seeds.push(named(root.join("tests/fixtures/journal-v1.jsonl"))),
+        "journal" => {
+            for name in ["journal-v1.jsonl", "journal-v1-run.jsonl"] {
+                seeds.push(named(root.join("tests/fixtures").join(name)));
+            }
+        }
         other => panic!("{other} has no seeds"),
     }
     seeds

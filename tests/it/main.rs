@@ -21,10 +21,13 @@ mod lab;
 mod laws;
 #[cfg(target_os = "linux")]
 mod leak;
+mod limits;
 #[cfg(target_os = "linux")]
 mod pace;
 #[cfg(target_os = "linux")]
 mod process;
+#[cfg(target_os = "linux")]
+mod shrink;
 mod story;
 mod tidy;
 #[cfg(target_os = "linux")]
