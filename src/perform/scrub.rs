@@ -18,9 +18,14 @@ const CHUNK: usize = 256 * 1024;
 
 impl Performer {
     /// Masks the log of an attempt again, if the mask has learned something since it knew `before`.
-    pub(super) fn scrub_log(&self, log: &Path, before: u64) {
+    pub(super) async fn scrub_log(&self, log: &Path, before: u64) {
         let now = self.mask.version();
-        let fine = now == before || self.scrub_noting(log);
+        // A log may be long, and whoever wants to stop the run must be heard meanwhile.
+        let fine = now == before || {
+            let (path, mask) = (log.to_path_buf(), self.mask.clone());
+            let scrubbed = tokio::task::spawn_blocking(move || scrub_noting(&path, &mask));
+            scrubbed.await.unwrap_or(false)
+        };
         if fine {
             self.clean_logs().insert(log.to_path_buf(), now);
         }
@@ -43,22 +48,7 @@ impl Performer {
             let log = entry.path();
             let clean = self.clean_logs().get(&log) == Some(&now);
             if !clean && log.extension().is_some_and(|ending| ending == "log") {
-                self.scrub_noting(&log);
-            }
-        }
-    }
-
-    /// A log that cannot be masked again is tried again at the end of the run.
-    fn scrub_noting(&self, log: &Path) -> bool {
-        match scrub(log, &self.mask) {
-            Ok(_) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => {
-                tracing::warn!(
-                    "the log {} could not be masked again: {error}",
-                    log.display()
-                );
-                false
+                scrub_noting(&log, &self.mask);
             }
         }
     }
@@ -69,6 +59,21 @@ impl Performer {
         self.clean_logs
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}
+
+/// A log that cannot be masked again is tried again at the end of the run.
+fn scrub_noting(log: &Path, mask: &Mask) -> bool {
+    match scrub(log, mask) {
+        Ok(_) => true,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => true,
+        Err(error) => {
+            tracing::warn!(
+                "the log {} could not be masked again: {error}",
+                log.display()
+            );
+            false
+        }
     }
 }
 
