@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Every target is safe to say twice.
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test drill fuzz mutants lint fmt clippy doc validate fidelity-or-say ci clean
+.PHONY: help rehearse test drill fuzz mutants lint fmt clippy doc validate bench fidelity-or-say ci clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1 /' | while read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
@@ -37,6 +37,9 @@ doc: ## the library's documentation, without a warning
 
 validate: ## checks the shipped playbook
 	cargo run --quiet --bin bootstrap -- validate
+
+bench: ## how fast, beside go-task, just and make (PyPI; wants a quiet machine, some minutes)
+	@tools/bench
 
 ci: ## everything that must pass, in the order in which it fails fastest
 	@tools/ci

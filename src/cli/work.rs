@@ -293,8 +293,9 @@ impl Session<'_> {
         first: &Event,
         again: Option<&Again>,
     ) -> Result<u8, Error> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+        // One thread decides and every process has its own: a step is not handed from thread to thread in between. What takes long
+        // without waiting (masking output, asking a person, masking a log again) is on threads of its own.
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .max_blocking_threads(1024)
             .enable_all()
             .build()
