@@ -378,7 +378,7 @@ impl Executor for Performer {
             Duty::Criterion { judge, .. } => work.criterion(judge, &scope).await,
         };
         if let Some(log) = &work.log {
-            self.scrub_log(log, knew);
+            self.scrub_log(log, knew).await;
         }
         match result {
             Ok(end) => match end {

@@ -1,6 +1,7 @@
 //! Playbook and inventory become tasks.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use minijinja::value::ValueKind;
@@ -9,9 +10,9 @@ use crate::document::{Diagnostic, Diagnostics, Span};
 use crate::inventory::Axis;
 use crate::kind::Field;
 use crate::plan::bind::Binder;
-use crate::plan::unit::{Need, Part, Unit};
+use crate::plan::unit::{Index, Need, Part, Unit};
 use crate::plan::{
-    Duty, Extent, Item, Plan, Selection, Task, TaskIx, TaskKey, check, fingerprint, select, unit,
+    Duty, Extent, Item, Plan, Selection, Task, TaskIx, TaskKey, check, fingerprint, select,
 };
 use crate::playbook::{Action, Argument, ArgumentValue, Body, Effect, ForEach, Judge, Step, Story};
 use crate::project::Project;
@@ -49,16 +50,17 @@ fn make_with(
     if *selection == Selection::Everything && problems.is_empty() {
         check::trees_hold(project, &mut problems);
     }
-    for (story, _) in &stories {
-        unit::check(&project.playbook, story, &mut problems);
-    }
-    let order = unit::order(&project.playbook, &stories, &mut problems);
+    let index = Index::new(&project.playbook, &stories);
+    index.check(&mut problems);
+    let order = index.order(&mut problems);
     let mut maker = Maker {
         project,
-        stories: &stories,
+        index: &index,
         problems,
         drafts: Vec::new(),
         made: BTreeMap::new(),
+        sinks: BTreeMap::new(),
+        before: BTreeMap::new(),
         unbound: BTreeSet::new(),
         written_files: fingerprint::written_files(project),
     };
@@ -170,64 +172,77 @@ fn parameters_words(parameters: &[Field]) -> String {
 
 struct Maker<'a> {
     project: &'a Project,
-    /// The selected stories, and whether only their criteria are meant.
-    stories: &'a [(&'a Story, bool)],
+    /// The selected stories.
+    index: &'a Index<'a>,
     problems: Diagnostics,
     drafts: Vec<Task>,
     /// The tasks of each unit that was made.
-    made: BTreeMap<Unit, Vec<usize>>,
+    made: BTreeMap<Unit, Range<usize>>,
+    /// The last tasks of the stories that were made, and of what each story needs.
+    sinks: BTreeMap<usize, Vec<usize>>,
+    before: BTreeMap<usize, Vec<usize>>,
     /// Tasks whose parameters have no values: what would follow from that is not told.
     unbound: BTreeSet<TaskKey>,
     /// What some task writes is no input of any.
     written_files: BTreeSet<String>,
 }
 
-impl<'a> Maker<'a> {
+impl Maker<'_> {
     /// Adds the tasks of a step, or of a story's criteria.
     fn unit(&mut self, unit: Unit) {
-        let (story, _) = self.stories[unit.story];
         let begin = self.drafts.len();
         match unit.part {
-            Part::Step(at) => self.step(unit.story, story, at),
-            Part::Criteria => self.criteria(unit.story, story),
+            Part::Step(at) => self.step(unit.story, at),
+            Part::Criteria => self.criteria(unit.story),
         }
-        self.made.insert(unit, (begin..self.drafts.len()).collect());
+        self.made.insert(unit, begin..self.drafts.len());
     }
 
-    fn step(&mut self, number: usize, story: &'a Story, at: usize) {
+    fn step(&mut self, number: usize, at: usize) {
+        let story = self.index.story(number);
         let step = &story.steps[at];
         let mut before: Vec<usize> = Vec::new();
         let mut rooted = true;
         for (need, _) in &step.needs {
-            match unit::resolve(&self.project.playbook, story, need) {
+            match self.index.resolve(number, need) {
                 Some(Need::Own(own)) => {
                     rooted = false;
                     before.extend(self.tasks(number, Part::Step(own)));
                 }
-                Some(Need::Step(other, own)) => {
-                    before.extend(self.tasks_of(other, Part::Step(own)))
+                Some(Need::Step(other, own)) => before.extend(self.tasks_of(other, own)),
+                Some(Need::Story(other)) => {
+                    if let Some(other) = self.index.number(&other.id) {
+                        before.extend(self.sinks(other));
+                    }
                 }
-                Some(Need::Story(other)) => before.extend(self.sinks(other)),
                 None => {}
             }
         }
         // What comes before a story comes before those of its steps that need none of its own.
         if rooted {
-            before.extend(self.sinks_of_needs(story));
+            before.extend(self.sinks_of_needs(number));
         }
+        let gives = self.index.gives(number);
         for (item, scope) in self.items(&step.for_each, step.span) {
             let needs = self.joined(&item, &before);
-            self.step_task(story, step, item, scope, needs);
+            let sources = if gives {
+                self.outputs_of(story, &item, &needs)
+            } else {
+                Vec::new()
+            };
+            self.step_task(story, step, item, scope, needs, sources);
         }
     }
 
-    fn criteria(&mut self, number: usize, story: &'a Story) {
+    fn criteria(&mut self, number: usize) {
+        let story = self.index.story(number);
+        let gives = self.index.gives(number);
         let steps: Vec<usize> = (0..story.steps.len())
             .flat_map(|step| self.tasks(number, Part::Step(step)))
             .collect();
         let sinks = self.unneeded(&steps);
         let after = if sinks.is_empty() {
-            self.sinks_of_needs(story)
+            self.sinks_of_needs(number)
         } else {
             sinks
         };
@@ -248,7 +263,11 @@ impl<'a> Maker<'a> {
                     Judge::Check(_) => Effect::Reads,
                     Judge::SignOff(_) => Effect::Manual,
                 };
-                let sources = self.outputs_of(story, &item, &needs);
+                let sources = if gives {
+                    self.outputs_of(story, &item, &needs)
+                } else {
+                    Vec::new()
+                };
                 self.drafts.push(Task {
                     story: story.id.clone(),
                     step: format!("criterion-{}", at + 1),
@@ -275,29 +294,20 @@ impl<'a> Maker<'a> {
     }
 
     /// The tasks of a part of a story that was made before.
-    fn tasks(&self, story: usize, part: Part) -> Vec<usize> {
+    fn tasks(&self, story: usize, part: Part) -> Range<usize> {
         self.made
             .get(&Unit { story, part })
             .cloned()
-            .unwrap_or_default()
+            .unwrap_or(0..0)
     }
 
     /// The tasks of a step of another story; those of all of it where only its criteria are asked.
-    fn tasks_of(&self, story: &Story, part: Part) -> Vec<usize> {
-        match self.number(story) {
-            Some((_, true)) => self.sinks(story),
-            Some((number, false)) => self.tasks(number, part),
+    fn tasks_of(&mut self, story: &Story, step: usize) -> Vec<usize> {
+        match self.index.number(&story.id) {
+            Some(number) if self.index.criteria_only(number) => self.sinks(number),
+            Some(number) => self.tasks(number, Part::Step(step)).collect(),
             None => Vec::new(),
         }
-    }
-
-    /// The place of a story among the selected ones, and whether only its criteria are meant.
-    fn number(&self, story: &Story) -> Option<(usize, bool)> {
-        let number = self
-            .stories
-            .iter()
-            .position(|(known, _)| known.id == story.id)?;
-        Some((number, self.stories[number].1))
     }
 
     fn step_task(
@@ -307,6 +317,7 @@ impl<'a> Maker<'a> {
         item: Item,
         scope: Scope,
         needs: Vec<TaskIx>,
+        sources: Vec<(String, Vec<TaskIx>)>,
     ) {
         let binder = Binder {
             templates: &self.project.templates,
@@ -368,7 +379,6 @@ impl<'a> Maker<'a> {
             .map(|lock| self.render(lock, &scope))
             .collect();
         let made_of = fingerprint::of_step(self.project, &self.written_files, step, &scope);
-        let sources = self.outputs_of(story, &item, &needs);
         self.drafts.push(Task {
             story: story.id.clone(),
             step: step.id.clone(),
@@ -390,23 +400,34 @@ impl<'a> Maker<'a> {
     }
 
     /// The last tasks of the stories that a story needs.
-    fn sinks_of_needs(&self, story: &Story) -> Vec<usize> {
-        unit::needed_stories(&self.project.playbook, story)
+    fn sinks_of_needs(&mut self, number: usize) -> Vec<usize> {
+        if let Some(known) = self.before.get(&number) {
+            return known.clone();
+        }
+        let before: Vec<usize> = self
+            .index
+            .needed(number)
+            .into_iter()
             .flat_map(|needed| self.sinks(needed))
-            .collect()
+            .collect();
+        self.before.insert(number, before.clone());
+        before
     }
 
-    /// The tasks of a story on which no other of the story depends.
-    fn sinks(&self, story: &Story) -> Vec<usize> {
-        let Some((number, _)) = self.number(story) else {
-            return Vec::new();
-        };
-        let all: Vec<usize> = (0..story.steps.len())
+    /// The tasks of a story, all of which are made, on which no other of the story depends.
+    fn sinks(&mut self, number: usize) -> Vec<usize> {
+        if let Some(known) = self.sinks.get(&number) {
+            return known.clone();
+        }
+        let steps = self.index.story(number).steps.len();
+        let all: Vec<usize> = (0..steps)
             .map(Part::Step)
             .chain([Part::Criteria])
             .flat_map(|part| self.tasks(number, part))
             .collect();
-        self.unneeded(&all)
+        let sinks = self.unneeded(&all);
+        self.sinks.insert(number, sinks.clone());
+        sinks
     }
 
     /// Those on which no other of them depends.
@@ -441,9 +462,6 @@ impl<'a> Maker<'a> {
         item: &Item,
         needs: &[TaskIx],
     ) -> Vec<(String, Vec<TaskIx>)> {
-        if story.steps.iter().all(|step| step.body.outputs.is_empty()) {
-            return Vec::new();
-        }
         let mut ancestors = BTreeSet::new();
         let mut stack: Vec<TaskIx> = needs.to_vec();
         while let Some(at) = stack.pop() {
@@ -481,17 +499,16 @@ impl<'a> Maker<'a> {
                 .collect(),
             ForEach::Axis(Axis::Nodes) => clusters
                 .iter()
-                .flat_map(|cluster| cluster.nodes().iter().map(move |node| (cluster, node)))
-                .map(|(cluster, node)| {
-                    let item = Item(vec![
-                        ("cluster".into(), cluster.name().into()),
-                        ("node".into(), node.name().into()),
-                    ]);
-                    (
-                        item,
-                        base.with("cluster", cluster.value())
-                            .with("node", node.value()),
-                    )
+                .flat_map(|cluster| {
+                    // Once a cluster: it holds all of its nodes.
+                    let base = base.with("cluster", cluster.value());
+                    cluster.nodes().iter().map(move |node| {
+                        let item = Item(vec![
+                            ("cluster".into(), cluster.name().into()),
+                            ("node".into(), node.name().into()),
+                        ]);
+                        (item, base.with("node", node.value()))
+                    })
                 })
                 .collect(),
             ForEach::List { name, list } => match self.project.templates.value(list, &base) {

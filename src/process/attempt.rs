@@ -33,6 +33,8 @@ const TICK: Duration = Duration::from_millis(4);
 /// How much is still read from pipes whose writers cannot be ended.
 const LAST_BYTES: usize = 4 * 1024 * 1024;
 const CHUNK: usize = 64 * 1024;
+/// Most processes print little, and what is never used need be neither zeroed nor wiped.
+const FIRST_CHUNK: usize = 4 * 1024;
 
 /// Runs a command from start to end.
 pub(super) fn attempt(
@@ -204,7 +206,7 @@ fn start<L: Fn(Stream, &str)>(
         orders: Some(orders),
         order: Order::GoOn,
         output,
-        chunk: Zeroizing::new(vec![0; CHUNK]),
+        chunk: Zeroizing::new(vec![0; FIRST_CHUNK]),
     };
     Ok((attendant, grace, timeout))
 }
@@ -371,6 +373,9 @@ impl<L: Fn(Stream, &str)> Attendant<L> {
             }
             Ok(length) => {
                 self.output.take(stream, &self.chunk[..length]);
+                if length == self.chunk.len() && length < CHUNK {
+                    self.chunk = Zeroizing::new(vec![0; CHUNK]);
+                }
                 true
             }
             Err(error) => {

@@ -28,7 +28,13 @@ fn yaml(text: &str) -> Vec<Value> {
     clippy::disallowed_methods,
     reason = "the judge is a program that reads its input"
 )]
-fn piped(lab: &Lab, program: &Path, words: &[&str], env: &BTreeMap<String, String>, text: &str) -> String {
+fn piped(
+    lab: &Lab,
+    program: &Path,
+    words: &[&str],
+    env: &BTreeMap<String, String>,
+    text: &str,
+) -> String {
     let mut command = lab.command(program);
     command
         .args(words)
@@ -37,7 +43,12 @@ fn piped(lab: &Lab, program: &Path, words: &[&str], env: &BTreeMap<String, Strin
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(text.as_bytes())
+        .unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(
         output.status.success(),
@@ -50,7 +61,9 @@ fn piped(lab: &Lab, program: &Path, words: &[&str], env: &BTreeMap<String, Strin
 
 /// The settings of a cluster, as Flux reads them.
 fn settings(lab: &Lab, cluster: &str) -> BTreeMap<String, String> {
-    let text = lab.read(&format!("kubernetes/clusters/{cluster}/cluster-settings.yaml"));
+    let text = lab.read(&format!(
+        "kubernetes/clusters/{cluster}/cluster-settings.yaml"
+    ));
     serde_json::from_value(yaml(&text)[0]["data"].clone()).unwrap()
 }
 
@@ -75,7 +88,13 @@ fn applied(lab: &Lab, judges: &Path, cluster: &str) -> BTreeMap<String, Vec<Valu
             let mut build = lab.command(judges.join("kustomize"));
             build.args(["build", &path]);
             let built = run(build).success().stdout;
-            let text = piped(lab, &judges.join("flux"), &["envsubst", "--strict"], &settings, &built);
+            let text = piped(
+                lab,
+                &judges.join("flux"),
+                &["envsubst", "--strict"],
+                &settings,
+                &built,
+            );
             (name, yaml(&text))
         })
         .collect()
@@ -99,8 +118,14 @@ fn every_entry_point_builds_with_every_clusters_settings_and_gives_the_same_obje
             .flat_map(|(unit, objects)| {
                 objects.iter().map(move |object| {
                     // The pool bears its cluster's name.
-                    let name = object["metadata"]["name"].as_str().unwrap().replace(cluster, "CLUSTER");
-                    format!("{unit}: {} {}/{name}", object["kind"], object["metadata"]["namespace"])
+                    let name = object["metadata"]["name"]
+                        .as_str()
+                        .unwrap()
+                        .replace(cluster, "CLUSTER");
+                    format!(
+                        "{unit}: {} {}/{name}",
+                        object["kind"], object["metadata"]["namespace"]
+                    )
                 })
             })
             .collect()
@@ -112,15 +137,23 @@ fn every_entry_point_builds_with_every_clusters_settings_and_gives_the_same_obje
     for cluster in ["infra", "apps"] {
         let folder = format!("kubernetes/clusters/{cluster}");
         let mut create = lab.command(judges.join("kustomize"));
-        create
-            .current_dir(lab.project().join(&folder))
-            .args(["create", "--autodetect", "--recursive"]);
+        create.current_dir(lab.project().join(&folder)).args([
+            "create",
+            "--autodetect",
+            "--recursive",
+        ]);
         run(create).success();
         let mut build = lab.command(judges.join("kustomize"));
         build.args(["build", &folder]);
         let root = yaml(&run(build).success().stdout);
-        let kinds: BTreeSet<&str> = root.iter().filter_map(|object| object["kind"].as_str()).collect();
-        assert_eq!(kinds.into_iter().collect::<Vec<_>>(), ["ConfigMap", "Kustomization"]);
+        let kinds: BTreeSet<&str> = root
+            .iter()
+            .filter_map(|object| object["kind"].as_str())
+            .collect();
+        assert_eq!(
+            kinds.into_iter().collect::<Vec<_>>(),
+            ["ConfigMap", "Kustomization"]
+        );
     }
 }
 
@@ -138,14 +171,24 @@ fn the_values_before_flux_are_what_the_real_flux_makes_of_its_release() {
                 .scope()
                 .with("cluster", cluster.value())
                 .with("release", release.into());
-            let early = project.templates.file("templates/helm/values.yaml.j2", &scope).unwrap();
+            let early = project
+                .templates
+                .file("templates/helm/values.yaml.j2", &scope)
+                .unwrap();
             let early: Value = serde_yaml::from_str(&early).unwrap();
             let late = all
                 .values()
                 .flatten()
-                .find(|object| object["kind"] == "HelmRelease" && object["metadata"]["name"] == release)
+                .find(|object| {
+                    object["kind"] == "HelmRelease" && object["metadata"]["name"] == release
+                })
                 .unwrap();
-            assert_eq!(early, late["spec"]["values"], "{release} in {}", cluster.name());
+            assert_eq!(
+                early,
+                late["spec"]["values"],
+                "{release} in {}",
+                cluster.name()
+            );
         }
     }
 }
@@ -153,18 +196,35 @@ fn the_values_before_flux_are_what_the_real_flux_makes_of_its_release() {
 #[test]
 #[ignore = "needs the judges: make fidelity"]
 fn ciliums_real_chart_takes_the_values_and_makes_what_the_stories_ask_for() {
-    let Some((judges, schemas)) = judges() else { return };
+    let Some((judges, schemas)) = judges() else {
+        return;
+    };
     let lab = rendered();
     for cluster in ["infra", "apps"] {
         let all = applied(&lab, &judges, cluster);
-        let release = all["cilium"].iter().find(|object| object["kind"] == "HelmRelease").unwrap();
+        let release = all["cilium"]
+            .iter()
+            .find(|object| object["kind"] == "HelmRelease")
+            .unwrap();
         lab.write("values.json", &release["spec"]["values"].to_string());
         let mut template = lab.command(judges.join("helm"));
         template
             .args(["template", "cilium"])
             .arg(schemas.join("charts/cilium"))
-            .args(["-n", "kube-system", "-f", "values.json", "--kube-version", "1.34.1"])
-            .args(["--api-versions", "monitoring.coreos.com/v1", "--api-versions", "gateway.networking.k8s.io/v1/GatewayClass"]);
+            .args([
+                "-n",
+                "kube-system",
+                "-f",
+                "values.json",
+                "--kube-version",
+                "1.34.1",
+            ])
+            .args([
+                "--api-versions",
+                "monitoring.coreos.com/v1",
+                "--api-versions",
+                "gateway.networking.k8s.io/v1/GatewayClass",
+            ]);
         let made = yaml(&run(template).success().stdout);
         let find = |kind: &str, name: &str| {
             made.iter()
@@ -190,20 +250,28 @@ fn ciliums_real_chart_takes_the_values_and_makes_what_the_stories_ask_for() {
         assert_eq!(config["enable-gateway-api"], "true");
         // Two owners would fight over these.
         assert!(!made.iter().any(|object| object["kind"] == "GatewayClass"));
-        assert!(made.iter().any(|object| object["kind"] == "Secret" && object["metadata"]["name"] == "cilium-clustermesh"));
-        assert!(made.iter().any(|object| object["kind"] == "Secret" && object["metadata"]["name"] == "cilium-ca"));
+        assert!(made.iter().any(|object| object["kind"] == "Secret"
+            && object["metadata"]["name"] == "cilium-clustermesh"));
+        assert!(
+            made.iter()
+                .any(|object| object["kind"] == "Secret"
+                    && object["metadata"]["name"] == "cilium-ca")
+        );
         assert!(made.iter().any(|object| object["kind"] == "ServiceMonitor"));
     }
 }
 
 /// Kinds for which no definition is published as a Go module at the pinned version, and those of Kubernetes itself (the real API server judges
 /// them).
-const UNJUDGED: &str = "HelmRelease,ExternalSecret,ClusterSecretStore,Namespace,ConfigMap,Service,Deployment,Secret";
+const UNJUDGED: &str =
+    "HelmRelease,ExternalSecret,ClusterSecretStore,Namespace,ConfigMap,Service,Deployment,Secret";
 
 #[test]
 #[ignore = "needs the judges: make fidelity"]
 fn every_object_is_of_the_published_shape() {
-    let Some((judges, schemas)) = judges() else { return };
+    let Some((judges, schemas)) = judges() else {
+        return;
+    };
     let lab = rendered();
     let shapes = lab.project().join("shapes");
     fs::create_dir(&shapes).unwrap();
@@ -223,7 +291,10 @@ fn every_object_is_of_the_published_shape() {
                 let name = format!(
                     "{}_{}_{}.json",
                     definition["spec"]["group"].as_str().unwrap(),
-                    definition["spec"]["names"]["kind"].as_str().unwrap().to_lowercase(),
+                    definition["spec"]["names"]["kind"]
+                        .as_str()
+                        .unwrap()
+                        .to_lowercase(),
                     version["name"].as_str().unwrap()
                 );
                 fs::write(shapes.join(name), shape.to_string()).unwrap();
@@ -234,21 +305,46 @@ fn every_object_is_of_the_published_shape() {
     assert!(known > 30, "{known} shapes");
     let mut wrong = String::new();
     for cluster in ["infra", "apps"] {
-        let mut objects: Vec<Value> = applied(&lab, &judges, cluster).into_values().flatten().collect();
+        let mut objects: Vec<Value> = applied(&lab, &judges, cluster)
+            .into_values()
+            .flatten()
+            .collect();
         for name in ["infrastructure", "workloads"] {
-            objects.extend(yaml(&lab.read(&format!("kubernetes/clusters/{cluster}/{name}.yaml"))));
+            objects.extend(yaml(
+                &lab.read(&format!("kubernetes/clusters/{cluster}/{name}.yaml")),
+            ));
         }
-        objects.extend(["loadbalancer", "mesh-policy"].iter().flat_map(|name| test_object(&lab, cluster, name)));
+        objects.extend(
+            ["loadbalancer", "mesh-policy"]
+                .iter()
+                .flat_map(|name| test_object(&lab, cluster, name)),
+        );
         let text: Vec<String> = objects.iter().map(Value::to_string).collect();
         fs::write(lab.project().join("objects.yaml"), text.join("\n---\n")).unwrap();
         let mut conform = lab.command(judges.join("kubeconform"));
-        let location = format!("{}/{{{{.Group}}}}_{{{{.ResourceKind}}}}_{{{{.ResourceAPIVersion}}}}.json", shapes.display());
-        conform.args(["-strict", "-summary", "-skip", UNJUDGED, "-schema-location", &location, "objects.yaml"]);
+        let location = format!(
+            "{}/{{{{.Group}}}}_{{{{.ResourceKind}}}}_{{{{.ResourceAPIVersion}}}}.json",
+            shapes.display()
+        );
+        conform.args([
+            "-strict",
+            "-summary",
+            "-skip",
+            UNJUDGED,
+            "-schema-location",
+            &location,
+            "objects.yaml",
+        ]);
         let said = run(conform);
         if said.code != Some(0) {
             wrong.push_str(&said.stdout);
         }
-        assert!(said.stdout.contains("Errors: 0"), "{}{}", said.stdout, said.stderr);
+        assert!(
+            said.stdout.contains("Errors: 0"),
+            "{}{}",
+            said.stdout,
+            said.stderr
+        );
     }
     assert_eq!(wrong, "");
 }
@@ -258,15 +354,25 @@ fn test_object(lab: &Lab, cluster: &str, name: &str) -> Vec<Value> {
     let project = bootstrap::project::Project::load(&lab.project()).unwrap();
     let cluster = project.inventory.cluster(cluster).unwrap().value();
     let scope = project.inventory.scope().with("cluster", cluster);
-    yaml(&project.templates.file(&format!("templates/test/{name}.yaml.j2"), &scope).unwrap())
+    yaml(
+        &project
+            .templates
+            .file(&format!("templates/test/{name}.yaml.j2"), &scope)
+            .unwrap(),
+    )
 }
 
 /// Makes an OpenAPI shape one that JSON Schema reads the same way, and that takes no key it does not know.
 fn close(shape: &mut Value) {
-    let Some(map) = shape.as_object_mut() else { return };
+    let Some(map) = shape.as_object_mut() else {
+        return;
+    };
     if map.get("x-kubernetes-int-or-string") == Some(&json!(true)) {
         map.remove("type");
-        map.insert("anyOf".into(), json!([{ "type": "integer" }, { "type": "string" }]));
+        map.insert(
+            "anyOf".into(),
+            json!([{ "type": "integer" }, { "type": "string" }]),
+        );
     }
     let open = map.get("x-kubernetes-preserve-unknown-fields") == Some(&json!(true));
     if map.get("type") == Some(&json!("object"))
@@ -277,7 +383,12 @@ fn close(shape: &mut Value) {
         map.insert("additionalProperties".into(), json!(false));
     }
     for key in ["properties", "patternProperties"] {
-        for (name, inner) in map.get_mut(key).and_then(Value::as_object_mut).into_iter().flatten() {
+        for (name, inner) in map
+            .get_mut(key)
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flatten()
+        {
             // Every object has metadata of any shape here; Kubernetes itself judges it.
             if name != "metadata" {
                 close(inner);
