@@ -755,3 +755,66 @@ fn the_values_before_flux_are_those_of_its_release() {
         }
     }
 }
+
+#[test]
+fn stories_that_need_halves_of_each_other_are_interleaved_by_step_and_by_cluster() {
+    let lab = Lab::without_world();
+    lab.write(
+        "inventory.yaml",
+        "fields: { cluster: {}, node: {} }\nclusters: { a: { nodes: { a1: {} } }, b: { nodes: { b1: {} } } }\n",
+    );
+    lab.write(
+        "playbooks/p.yaml",
+        r#"
+stories:
+  - id: "1.1"
+    title: Network
+    steps:
+      - { id: early, for_each: clusters, exec: ["true"] }
+      - { id: late, for_each: clusters, needs: [early, "1.2/ready"], exec: ["true"] }
+    criteria:
+      - { text: It stands, for_each: clusters, check: { that: "1 == 1" } }
+  - id: "1.2"
+    title: GitOps
+    steps:
+      - { id: ready, for_each: clusters, needs: ["1.1/early"], exec: ["true"] }
+      - { id: all, needs: [ready, "1.1"], exec: ["true"] }
+"#,
+    );
+    let tasks = |words: &[&str]| -> Vec<(String, Vec<String>)> {
+        let plan = bootstrap(&lab, words.iter().copied()).success().json();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        plan["tasks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|task| {
+                let needs = task["needs"].as_array().into_iter().flatten();
+                (text(&task["key"]), needs.map(text).collect())
+            })
+            .collect()
+    };
+    let all = tasks(&["plan", "story", "1.2", "--json"]);
+    let needs: BTreeMap<&str, Vec<&str>> = all
+        .iter()
+        .map(|(key, needs)| (key.as_str(), needs.iter().map(String::as_str).collect()))
+        .collect();
+    assert_eq!(needs["1.2/ready[a]"], ["1.1/early[a]"]);
+    assert_eq!(needs["1.1/late[b]"], ["1.1/early[b]", "1.2/ready[b]"]);
+    assert_eq!(needs["1.1/criterion-1[b]"], ["1.1/late[b]"]);
+    assert_eq!(
+        needs["1.2/all"],
+        [
+            "1.2/ready[a]",
+            "1.2/ready[b]",
+            "1.1/criterion-1[a]",
+            "1.1/criterion-1[b]"
+        ]
+    );
+    // Whichever half is asked for, both are in the run.
+    let other: BTreeSet<String> = tasks(&["plan", "story", "1.1", "--json"])
+        .into_iter()
+        .map(|(key, _)| key)
+        .collect();
+    assert!(all.iter().all(|(key, _)| other.contains(key)));
+}
