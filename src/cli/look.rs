@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::cli::error::Error;
 use crate::cli::work::make_plan;
-use crate::cli::{Context, PlanHow, all_problems, environment, exit};
+use crate::cli::{own_sessions, Context, PlanHow, all_problems, environment, exit};
 use crate::observe::{listing, put};
 use crate::perform::{Pace, Performer, Settings, Verdict};
 use crate::plan::{Duty, Extent, Plan, Selection, TaskIx};
@@ -140,6 +140,7 @@ pub(super) fn asking_performer(
         yes: false,
         confirm: Vec::new(),
         who: String::new(),
+        session: own_sessions(),
         ask: Arc::new(|_| None),
         secrets,
     };

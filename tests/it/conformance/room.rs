@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
-use std::os::unix::process::ExitStatusExt as _;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -253,9 +253,10 @@ impl Room {
         self.spawn(&words)
     }
 
+    /// Starts `bootstrap` as a shell does: in a group of its own.
     pub(crate) fn spawn(&mut self, words: &[&str]) -> Child {
         let mut command = self.command(words);
-        command.spawn().unwrap()
+        command.process_group(0).spawn().unwrap()
     }
 
     /// What the last program said on standard error.
@@ -283,12 +284,18 @@ impl Room {
         ))
     }
 
-    /// Waits until the subject is at work.
+    /// Waits until the subject is at work, and all is written down that happened beside it.
     pub(crate) fn is_up(&self, child: &mut Child) {
+        let alone = self.read("steps/sibling.sh").contains("failed");
         eventually("the subject", || {
             let over = child.try_wait().unwrap();
             assert!(over.is_none(), "{over:?}: {}", self.said());
-            self.project.join("up").exists().then_some(())
+            let beside = || {
+                self.records().iter().any(|record| {
+                    matches!(&record.event, Event::AttemptEnded { task, .. } if task.as_str() == "1.1/sibling")
+                })
+            };
+            (self.project.join("up").exists() && (alone || beside())).then_some(())
         });
         if self.read("steps/subject.sh").contains("head -c") {
             eventually("its words", || {

@@ -124,6 +124,7 @@ fn any_line(long: bool, found: &mut Found) -> (String, String) {
             assert!(line > 15, "the journal has only {line} lines");
             break;
         }
+        room.is_empty_soon();
         let resume = resume_and_judge(&mut room, found);
         if (exit.as_str(), resume.as_str()) != ("SIGKILL", "0") {
             ends = (format!("{exit} at line {line}"), resume);
@@ -377,22 +378,27 @@ fn typed_interrupt(_: bool, found: &mut Found) -> (String, String) {
     (exit, resume)
 }
 
+/// What a shell does for who sits at the terminal: the run is a job of its own, and `fg` goes on with it.
+const JOB: &str = "set -m; \"$@\"; while [ ! -e gate ]; do sleep 0.05; done; fg; exit $?";
+
 fn typed_stop(_: bool, found: &mut Found) -> (String, String) {
     let mut room = Room::new(Kind::Session);
     let pty = Pty::new();
-    let mut run = pty.start(&room.command(&live_words()));
-    room.is_up(&mut run);
+    let mut job = room.program("sh");
+    job.args(["-c", JOB, "sh", env!("CARGO_BIN_EXE_bootstrap")])
+        .args(live_words());
+    let mut shell = pty.start(&job);
+    room.is_up(&mut shell);
     pty.types("\x1a");
     eventually("all of it to stop", || {
-        let mut all = room.alive();
-        all.push((run.id(), String::new()));
-        all.iter()
+        room.alive()
+            .iter()
             .all(|(pid, _)| super::is_stopped(*pid))
             .then_some(())
     });
+    assert!(!room.alive().is_empty());
     room.open_gate();
-    kill_process(pid(&run), Signal::CONT).unwrap();
-    let exit = room.wait(&mut run);
+    let exit = room.wait(&mut shell);
     room.judge_end(found);
     if exit != "0" {
         found
