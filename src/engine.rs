@@ -168,6 +168,7 @@ impl<'a> Engine<'a> {
             | Event::TaskReopened { .. }
             | Event::Assumed { .. }
             | Event::Confirmed { .. }
+            | Event::Accepted { .. }
             | Event::RunEnded { .. } => Durability::Sync,
             // Made durable together by `commit`, before anything is started that depends on them.
             Event::AttemptStarted { .. } | Event::AttemptEnded { .. } => {
@@ -177,6 +178,8 @@ impl<'a> Engine<'a> {
             // A process does not outlive a power cut, and a skip is decided again just the same.
             Event::ProcessStarted { .. }
             | Event::SurvivorEnded { .. }
+            // Comes before the end of its attempt, which is made durable.
+            | Event::FileWritten { .. }
             | Event::TaskSkipped { .. }
             | Event::Paused { .. }
             | Event::Continued { .. }

@@ -385,10 +385,7 @@ fn tail(sum: u32) -> String {
 const TAIL: usize = ",\"sum\":\"00000000\"}".len();
 
 /// Returns what the journal holds, how many bytes of it are whole, and the checksum of the last whole record.
-fn parse<E: DeserializeOwned>(
-    path: &Path,
-    bytes: &[u8],
-) -> Result<(Loaded<E>, usize, u32), Error> {
+fn parse<E: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<(Loaded<E>, usize, u32), Error> {
     let mut records = Vec::new();
     let mut whole = 0;
     let mut sum = 0;

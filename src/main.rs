@@ -9,7 +9,10 @@ fn main() -> ExitCode {
     // First of all: a guardian is to cost next to nothing.
     let mut arguments = std::env::args_os().skip(1);
     let first = arguments.next();
-    if first.as_ref().is_some_and(|first| first == session::ARGUMENT) {
+    if first
+        .as_ref()
+        .is_some_and(|first| first == session::ARGUMENT)
+    {
         return session::main(&arguments.collect::<Vec<_>>());
     }
     if first.is_some_and(|first| first == guardian::ARGUMENT) {

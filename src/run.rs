@@ -12,12 +12,14 @@ use crate::plan::{Duty, Plan, TaskIx, TaskKey};
 pub mod decide;
 pub mod event;
 pub mod outcome;
+pub mod past;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use decide::{Decision, Limits, Mode, decide};
 pub use event::Event;
 pub use outcome::{AttemptEnd, Failure, FailureKind, Outcome, OutputValue, SkipReason};
+pub use past::{Past, SIGNED};
 
 /// Time since this process began to work on the run. Wall-clock time decides nothing.
 pub type Elapsed = Duration;
@@ -184,6 +186,8 @@ impl Run {
             | Event::Paused { .. }
             | Event::Continued { .. }
             | Event::Confirmed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::SurvivorEnded { .. } => {}
             Event::RunResumed { .. } => self.resume(),
             Event::RunEnded { .. } => self.ended = true,
@@ -235,7 +239,9 @@ impl Run {
                 }
                 self.states[at] = TaskState::Settled(Outcome::Skipped(reason.clone()));
             }
-            Event::Assumed { task, done, who } => {
+            Event::Assumed {
+                task, done, who, ..
+            } => {
                 let at = self.locate(task)?;
                 let TaskState::InDoubt { .. } = &self.states[at] else {
                     return Err(self.illegal(task, at, "an assumption"));
@@ -284,6 +290,8 @@ impl Run {
             | Event::TaskSkipped { .. }
             | Event::Confirmed { .. }
             | Event::Assumed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::Paused { .. }
             | Event::Continued { .. }
             | Event::Interrupted { .. }

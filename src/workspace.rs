@@ -113,12 +113,7 @@ impl Workspace {
         self.run_made(now, chance, &mut sync_folder)
     }
 
-    fn run_made(
-        &self,
-        now: Timestamp,
-        chance: u16,
-        sync: Sync<'_>,
-    ) -> Result<RunFolder, Error> {
+    fn run_made(&self, now: Timestamp, chance: u16, sync: Sync<'_>) -> Result<RunFolder, Error> {
         let mut id = RunId::new(now, chance);
         // Invariant: the names of a workspace's runs sort by the order in which they were made, also within one second and when the clock
         // was set back; else the newest could not be told.
@@ -136,7 +131,11 @@ impl Workspace {
                     return Ok(run);
                 }
                 Err(found) if found.kind() == io::ErrorKind::AlreadyExists => {
-                    id = run.id.next().ok_or(found).map_err(error("create", &run.path))?;
+                    id = run
+                        .id
+                        .next()
+                        .ok_or(found)
+                        .map_err(error("create", &run.path))?;
                 }
                 Err(source) => return Err(error("create", &run.path)(source)),
             }
@@ -275,6 +274,12 @@ impl RunFolder {
     /// Returns the journal.
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal.jsonl")
+    }
+
+    /// Returns the key of the workspace that the run is in.
+    pub fn key(&self) -> Result<Key, KeyError> {
+        let runs = self.path.parent().unwrap_or(&self.path);
+        Key::open_or_create(&runs.parent().unwrap_or(runs).join("key"))
     }
 
     /// Returns the folder of the logs.

@@ -119,7 +119,10 @@ impl Disk for Watched {
                 world.sync();
             }
             world.operations += 1;
-            if world.broken_from.is_some_and(|from| world.operations > from) {
+            if world
+                .broken_from
+                .is_some_and(|from| world.operations > from)
+            {
                 // Full in the middle of a line.
                 world.cached.extend(&bytes[..bytes.len() / 2]);
                 return Err(io::ErrorKind::StorageFull.into());
@@ -132,7 +135,10 @@ impl Disk for Watched {
     fn sync(&mut self) -> io::Result<()> {
         self.at(|world| {
             world.operations += 1;
-            if world.broken_from.is_some_and(|from| world.operations > from) {
+            if world
+                .broken_from
+                .is_some_and(|from| world.operations > from)
+            {
                 return Err(io::ErrorKind::StorageFull.into());
             }
             match world.lie {

@@ -34,9 +34,7 @@ pub fn listen() -> std::io::Result<mpsc::UnboundedReceiver<Wish>> {
     tokio::spawn(async move {
         while stop.recv().await.is_some() {
             // Where it cannot be done there is nothing to do: the run goes on.
-            tokio::task::spawn_blocking(process::stand_still)
-                .await
-                .ok();
+            tokio::task::spawn_blocking(process::stand_still).await.ok();
         }
     });
     for (mut source, name) in [

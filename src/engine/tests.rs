@@ -70,6 +70,7 @@ fn first(plan: &Plan) -> Event {
         options: Options::default(),
         plan: plan.fingerprint(),
         tasks: Vec::new(),
+        made_of: crate::plan::Ingredients::default(),
         who: Who {
             user: "u".into(),
             host: "h".into(),

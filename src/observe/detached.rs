@@ -177,7 +177,8 @@ mod tests {
         let (mut reader, writer) = io::pipe().unwrap();
         let mut out = Detached::with(writer, 100_000, Duration::ZERO);
         for number in 0..100_000 {
-            out.write_all(format!("line {number}\n").as_bytes()).unwrap();
+            out.write_all(format!("line {number}\n").as_bytes())
+                .unwrap();
         }
         drop(out);
         // Now somebody reads what the pipe had room for, and what was on its way.

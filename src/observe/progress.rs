@@ -315,6 +315,8 @@ impl Progress {
             | Event::TaskSkipped { .. }
             | Event::TaskReopened { .. }
             | Event::Assumed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::Confirmed { .. }
             | Event::Interrupted { .. } => {}
         }
@@ -380,6 +382,8 @@ impl Observer for Progress {
             | Event::TaskSkipped { .. }
             | Event::TaskReopened { .. }
             | Event::Assumed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::Confirmed { .. }
             | Event::Paused { .. }
             | Event::Continued { .. } => {

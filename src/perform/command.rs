@@ -1,7 +1,9 @@
 //! One command, with what is known about its tool: which variables it may see, when it pauses the run, when it is asked again.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use minijinja::value::Value;
@@ -17,6 +19,8 @@ use crate::template::{self, Scope};
 
 /// How many lines of a failed command are kept for the summary.
 const LAST_LINES: usize = 12;
+/// How much of the end of a log is looked at for its last lines.
+const TAIL: u64 = 16 * 1024;
 /// How much of a stage's output is kept: what flows through a pipe must be whole.
 const CAPTURE: usize = 64 * 1024 * 1024;
 /// How much is kept where nobody needs it whole: enough to say how it failed.
@@ -159,6 +163,30 @@ fn clean(line: &str) -> String {
         .take(400)
         .collect();
     cleaned.trim().to_owned()
+}
+
+/// The last lines of a log, as it lies there: masked when it was written.
+pub(crate) fn tail(log: &Path) -> Vec<String> {
+    let Ok(mut file) = File::open(log) else {
+        return Vec::new();
+    };
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut bytes = Vec::new();
+    let read = file
+        .seek(SeekFrom::Start(length.saturating_sub(TAIL)))
+        .and_then(|_| file.take(TAIL).read_to_end(&mut bytes));
+    if read.is_err() {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..]
+        .iter()
+        .map(|line| clean(line))
+        .collect()
 }
 
 impl Work<'_> {

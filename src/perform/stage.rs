@@ -14,7 +14,7 @@ use crate::perform::{Stop, Work};
 use crate::playbook::{
     Action, Body, Effect, Exec, Parse, References, Render, RenderSource, RenderTarget, Stage,
 };
-use crate::run::{Failure, FailureKind};
+use crate::run::{Event, Failure, FailureKind};
 use crate::template::{self, Scope};
 
 /// What came out of a pipe.
@@ -107,6 +107,7 @@ impl Work<'_> {
                     if let Some(to) = &render.to {
                         let name = self.text(to, scope)?;
                         let wrote = self.write(&name, &text, render.mode)?;
+                        self.written(&name, &text);
                         // A written file is all that such a pipe changes: what came before only made its text.
                         changed = wrote;
                         why = if wrote {
@@ -231,6 +232,21 @@ impl Work<'_> {
         write_file(&path, text, mode).map_err(|error| {
             Failure::new(FailureKind::System, format!("cannot write {name}: {error}")).into()
         })
+    }
+
+    /// Keeps what a file that this task wrote has to hold from now on.
+    fn written(&self, name: &str, text: &[u8]) {
+        if self.log.is_none() {
+            return;
+        }
+        if let Some(fingerprint) = self.performer.fingerprint(text) {
+            self.reporter.fact(Event::FileWritten {
+                task: self.task.clone(),
+                attempt: self.attempt,
+                file: name.to_owned(),
+                fingerprint,
+            });
+        }
     }
 
     pub(super) async fn difference(

@@ -10,7 +10,7 @@ use crate::inventory::Axis;
 use crate::kind::Field;
 use crate::plan::bind::Binder;
 use crate::plan::{
-    Duty, Extent, Fingerprint, Item, Plan, Selection, Task, TaskIx, TaskKey, check, graph, select,
+    Duty, Extent, Item, Plan, Selection, Task, TaskIx, TaskKey, check, fingerprint, graph, select,
 };
 use crate::playbook::{Action, Argument, ArgumentValue, Body, Effect, ForEach, Judge, Step, Story};
 use crate::project::Project;
@@ -49,6 +49,7 @@ fn make_with(
         problems,
         drafts: Vec::new(),
         unbound: BTreeSet::new(),
+        written_files: fingerprint::written_files(project),
     };
     let mut done: Vec<(String, std::ops::Range<usize>)> = Vec::new();
     for (story, criteria_only) in &stories {
@@ -164,6 +165,8 @@ struct Maker<'a> {
     drafts: Vec<Task>,
     /// Tasks whose parameters have no values: what would follow from that is not told.
     unbound: BTreeSet<TaskKey>,
+    /// What some task writes is no input of any.
+    written_files: BTreeSet<String>,
 }
 
 impl Maker<'_> {
@@ -214,14 +217,13 @@ impl Maker<'_> {
                 );
                 let title = self.render(&criterion.text, &scope);
                 let key = TaskKey::new(&story.id, &format!("criterion-{}", at + 1), &item.text());
-                let fingerprint = Fingerprint::of(&[key.as_str(), &format!("{criterion:?}")]);
+                let made_of = fingerprint::of_criterion(self.project, criterion, &scope);
                 let effect = match criterion.judge {
                     Judge::Check(_) => Effect::Reads,
                     Judge::SignOff(_) => Effect::Manual,
                 };
                 let sources = self.outputs_of(story, &item, &(first..steps_end), &needs);
                 self.drafts.push(Task {
-                    key,
                     story: story.id.clone(),
                     step: format!("criterion-{}", at + 1),
                     item,
@@ -236,7 +238,9 @@ impl Maker<'_> {
                     arguments: Arc::from([]),
                     parameters: Arc::from([]),
                     scope,
-                    fingerprint,
+                    fingerprint: made_of.fingerprint(&key),
+                    made_of,
+                    key,
                     sources,
                     span: criterion.span,
                 });
@@ -312,10 +316,9 @@ impl Maker<'_> {
             .iter()
             .map(|lock| self.render(lock, &scope))
             .collect();
-        let fingerprint = check::fingerprint(self.project, &key, step, &scope);
+        let made_of = fingerprint::of_step(self.project, &self.written_files, step, &scope);
         let sources = self.outputs_of(story, &item, &(0..self.drafts.len()), &needs);
         self.drafts.push(Task {
-            key,
             story: story.id.clone(),
             step: step.id.clone(),
             item,
@@ -327,7 +330,9 @@ impl Maker<'_> {
             arguments: step.arguments.clone().into(),
             parameters: step.parameters.clone().into(),
             scope,
-            fingerprint,
+            fingerprint: made_of.fingerprint(&key),
+            made_of,
+            key,
             sources,
             span: step.span,
         });

@@ -104,6 +104,10 @@ fn file(
         }
         playbook.inventory = Some((path, span));
     }
+    let may = fields.texts("may_hold_secrets", problems);
+    playbook
+        .may_hold_secrets
+        .extend(may.into_iter().map(|(file, _)| file));
     for (key, node) in fields.map("epics", problems) {
         if let Some((title, _)) = text(node, "a title", problems) {
             playbook.epics.insert(key.text.clone(), title);

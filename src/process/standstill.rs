@@ -3,9 +3,11 @@
 //! A run that is stopped from its terminal must not let its steps work on unseen, and no deadline may pass meanwhile. So what was
 //! started is stopped first, then this process; when it is continued, so is the rest, and the time between counts for nothing.
 
-use super::system::{self, Process, Snapshot};
 use super::registry;
-use rustix::process::{Signal, getpgid, getpgrp, getpid, getppid, getsid, kill_process, kill_process_group};
+use super::system::{self, Process, Snapshot};
+use rustix::process::{
+    Signal, getpgid, getpgrp, getpid, getppid, getsid, kill_process, kill_process_group,
+};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -127,8 +129,11 @@ fn is_job() -> bool {
 
 /// Every process that was started here, and all that came from them; but no guardian.
 fn trees() -> Vec<Process> {
-    let (leaders, markers, guardians) =
-        (registry::leaders(), registry::markers(), registry::guardians());
+    let (leaders, markers, guardians) = (
+        registry::leaders(),
+        registry::markers(),
+        registry::guardians(),
+    );
     let us = std::process::id();
     let all = Snapshot::take().trees(|process| {
         !guardians.contains(&process.pid)

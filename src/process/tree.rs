@@ -4,8 +4,8 @@ use super::system::{self, Process, Snapshot};
 use super::{Identity, registry, standstill};
 use rustix::event::{Timespec, poll};
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, kill_process_group, test_kill_process_group,
-    waitid, waitpgid, waitpid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, kill_process_group,
+    test_kill_process_group, waitid, waitpgid, waitpid,
 };
 use std::collections::BTreeSet;
 use std::io;

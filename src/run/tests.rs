@@ -47,6 +47,7 @@ pub(crate) fn plan_of(needs: &[Vec<usize>], locks: &[Option<u8>]) -> Plan {
             parameters: Arc::from([]),
             scope: Scope::default(),
             fingerprint: Fingerprint::of(&[&at.to_string()]),
+            made_of: crate::plan::MadeOf::of(&[&at.to_string()], &[]),
             sources: Vec::new(),
             span: Span::default(),
         })
@@ -245,7 +246,7 @@ proptest! {
             .collect();
         let mut second = World::new(&plan, run, jobs);
         let who = Who { user: "u".into(), host: "h".into(), pid: 1 };
-        second.emit(Event::RunResumed { version: "0".into(), plan: plan.fingerprint(), tasks: Vec::new(), who });
+        second.emit(Event::RunResumed { version: "0".into(), plan: plan.fingerprint(), tasks: Vec::new(), made_of: crate::plan::Ingredients::default(), who });
         second.finish(&[(0, false)])?;
         prop_assert!(second.run.is_done());
         for event in &second.events {
@@ -337,6 +338,7 @@ fn law_03_an_attempt_without_an_end_is_in_doubt() {
         version: "0".into(),
         plan: plan.fingerprint(),
         tasks: Vec::new(),
+        made_of: crate::plan::Ingredients::default(),
         who,
     };
     run.apply(&plan, &resumed, Duration::ZERO).unwrap();

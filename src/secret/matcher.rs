@@ -50,6 +50,18 @@ impl Matcher {
         (0..end).find(|&at| self.may_begin(bytes, at) && self.longest_at(&bytes[at..]).is_some())
     }
 
+    /// Calls `found` with the place and length of every occurrence that begins before `until`.
+    pub(super) fn each(&self, bytes: &[u8], until: usize, mut found: impl FnMut(usize, usize)) {
+        let looked_at = until.min((bytes.len() + 1).saturating_sub(HEAD));
+        for at in 0..looked_at {
+            if self.may_begin(bytes, at)
+                && let Some(length) = self.longest_at(&bytes[at..])
+            {
+                found(at, length);
+            }
+        }
+    }
+
     /// Writes `bytes[..until]` to `out`, with every occurrence that begins in it replaced.
     ///
     /// The first `covered` bytes belong to an occurrence that was replaced already. Returns how many bytes after `until` belong

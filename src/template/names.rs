@@ -343,7 +343,7 @@ fn helped(diagnostic: Diagnostic, help: Option<String>) -> Diagnostic {
 }
 
 /// The files that a template includes, extends or imports by a plain name.
-fn included(source: &str) -> Vec<String> {
+pub(crate) fn included(source: &str) -> Vec<String> {
     let pattern = r#"\{%[-+]?\s*(?:include|extends|import|from)\s+["']([^"']+)["']"#;
     let regex = regex_lite::Regex::new(pattern).expect("the pattern is a regular expression");
     regex

@@ -289,11 +289,6 @@ fn every_name_that_a_run_needs_is_durable_when_the_run_begins() {
         first.path(),
         second.path(),
     ] {
-        assert_eq!(
-            durable.get(path),
-            Some(&names(path)),
-            "{}",
-            path.display()
-        );
+        assert_eq!(durable.get(path), Some(&names(path)), "{}", path.display());
     }
 }

@@ -234,7 +234,10 @@ fn strike(event: Event, room: &mut Room, found: &mut Found) -> String {
             kill_process(pid, Signal::TSTP).unwrap();
             eventually("all of it to stop", || {
                 let mut all = room.alive();
-                all.push((u32::try_from(pid.as_raw_nonzero().get()).unwrap(), String::new()));
+                all.push((
+                    u32::try_from(pid.as_raw_nonzero().get()).unwrap(),
+                    String::new(),
+                ));
                 all.iter().all(|(pid, _)| is_stopped(*pid)).then_some(())
             });
             room.open_gate();
@@ -321,7 +324,10 @@ fn table(long: bool) -> String {
     let skipped: Mutex<BTreeSet<String>> = Mutex::default();
     let work = || {
         while let Some(task) = tasks.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if wanted.as_ref().is_some_and(|part| !task.what.contains(part.as_str())) {
+            if wanted
+                .as_ref()
+                .is_some_and(|part| !task.what.contains(part.as_str()))
+            {
                 continue;
             }
             let mut found = Found::default();
@@ -353,7 +359,11 @@ fn table(long: bool) -> String {
             };
             let good = line == expected[task.line] && found.wrong.is_empty();
             if !good {
-                complain(&format!("{}\n{}", line.text(), wrong_lines(&task.what, &found)));
+                complain(&format!(
+                    "{}\n{}",
+                    line.text(),
+                    wrong_lines(&task.what, &found)
+                ));
             }
             done.lock().unwrap().push((task.line, line, good));
         }
@@ -377,7 +387,11 @@ fn table(long: bool) -> String {
         complain(&format!("SKIPPED {skipped}"));
     }
     let bad = done.iter().filter(|(.., good)| !good).count();
-    let sum = |of: fn(&Found) -> usize| done.iter().map(|(_, line, _)| of(&line.found)).sum::<usize>();
+    let sum = |of: fn(&Found) -> usize| {
+        done.iter()
+            .map(|(_, line, _)| of(&line.found))
+            .sum::<usize>()
+    };
     writeln!(
         text,
         "\n{} rows: {} as they must be, {bad} not; {} survivors, {} false \"done\", {} leaks, {} lost or repeated effects",

@@ -27,4 +27,6 @@ mod pace;
 mod process;
 mod story;
 mod tidy;
+#[cfg(target_os = "linux")]
+mod trust;
 mod tutorial;

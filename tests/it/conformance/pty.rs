@@ -32,11 +32,8 @@ impl Pty {
         let shown = Arc::new(Mutex::new(Vec::new()));
         let closed = Arc::new(AtomicBool::new(false));
         let reader = std::thread::spawn({
-            let (master, shown, closed) = (
-                Arc::clone(&master),
-                Arc::clone(&shown),
-                Arc::clone(&closed),
-            );
+            let (master, shown, closed) =
+                (Arc::clone(&master), Arc::clone(&shown), Arc::clone(&closed));
             move || {
                 let mut chunk = [0; 4096];
                 while !closed.load(Ordering::Relaxed) {

@@ -76,9 +76,7 @@ impl Kind {
     fn starts(self) -> &'static str {
         match self {
             Self::Plain | Self::Unread | Self::OnceHalf => "",
-            Self::Deaf => {
-                "trap '' TERM INT HUP QUIT\nsh -c 'while :; do sleep 1; done' \"$1\" &\n"
-            }
+            Self::Deaf => "trap '' TERM INT HUP QUIT\nsh -c 'while :; do sleep 1; done' \"$1\" &\n",
             Self::Background => "sh -c 'while :; do sleep 1; done' \"$1\" &\n",
             Self::ForkedTwice => "( ( sh -c 'while :; do sleep 1; done' \"$1\" & ) & )\n",
             Self::Session => "setsid sh -c 'while :; do sleep 1; done' \"$1\" &\n",
@@ -177,10 +175,7 @@ impl Room {
             .replace("ONCE", once);
         self.write("playbooks/house.yaml", &playbook);
         for step in STEPS {
-            self.write(
-                &format!("steps/{step}.sh"),
-                &SIMPLE.replace("STEP", step),
-            );
+            self.write(&format!("steps/{step}.sh"), &SIMPLE.replace("STEP", step));
         }
         let reads = if kind == Kind::Unread { "" } else { TELLS };
         let starts = kind.starts();
@@ -231,8 +226,12 @@ impl Room {
     fn wire(&mut self, command: &mut Command) {
         self.outputs += 1;
         let file = |what: &str| {
-            fs::File::create(self.lab.folder().join(format!("said-{}.{what}", self.outputs)))
-                .unwrap()
+            fs::File::create(
+                self.lab
+                    .folder()
+                    .join(format!("said-{}.{what}", self.outputs)),
+            )
+            .unwrap()
         };
         command
             .current_dir(&self.project)
@@ -242,7 +241,13 @@ impl Room {
 
     pub(crate) fn run_words() -> Vec<&'static str> {
         vec![
-            "run", "story", "1.1", "--output", "plain", "--secrets-file", "secrets.yaml",
+            "run",
+            "story",
+            "1.1",
+            "--output",
+            "plain",
+            "--secrets-file",
+            "secrets.yaml",
         ]
     }
 
@@ -427,8 +432,10 @@ impl Room {
                     settled.insert(task.to_string(), false);
                 }
                 Event::AttemptEnded { task, end, .. } => {
-                    let done =
-                        matches!(end, AttemptEnd::Changed { .. } | AttemptEnd::Unchanged { .. });
+                    let done = matches!(
+                        end,
+                        AttemptEnd::Changed { .. } | AttemptEnd::Unchanged { .. }
+                    );
                     settled.insert(task.to_string(), done);
                 }
                 Event::TaskReopened { task, .. } => {
@@ -443,9 +450,9 @@ impl Room {
                 || (step == "subject" && !self.read("effects/subject.had").is_empty());
             if settled.get(&task) == Some(&true) && !whole {
                 found.false_done += 1;
-                found
-                    .wrong
-                    .push(format!("{task} is called done, and its effect is not there"));
+                found.wrong.push(format!(
+                    "{task} is called done, and its effect is not there"
+                ));
             }
             let begun = self
                 .read(&format!("effects/{step}.log"))

@@ -41,11 +41,36 @@ const fn row(
 }
 
 pub(super) const ROWS: [Special; 29] = [
-    row("killed right after any line of the journal", "SIGKILL", "0", any_line),
-    row("the journal is cut at any byte", "SIGKILL", "0", cut_anywhere),
-    row("any byte before the journal's last line is changed", "SIGKILL", "5", changed_anywhere),
-    row("a step leaves four kinds of children behind when it ends", "0", "-", leaves_children),
-    row("a step prints binary, no newline, escape sequences, no UTF-8", "1", "0", strange_words),
+    row(
+        "killed right after any line of the journal",
+        "SIGKILL",
+        "0",
+        any_line,
+    ),
+    row(
+        "the journal is cut at any byte",
+        "SIGKILL",
+        "0",
+        cut_anywhere,
+    ),
+    row(
+        "any byte before the journal's last line is changed",
+        "SIGKILL",
+        "5",
+        changed_anywhere,
+    ),
+    row(
+        "a step leaves four kinds of children behind when it ends",
+        "0",
+        "-",
+        leaves_children,
+    ),
+    row(
+        "a step prints binary, no newline, escape sequences, no UTF-8",
+        "1",
+        "0",
+        strange_words,
+    ),
     row("a step prints ten gigabytes", "0", "-", many_words),
     row("a step reads from the terminal", "0", "-", reads_terminal),
     row("the terminal is closed", "129", "0", terminal_closed),
@@ -54,22 +79,102 @@ pub(super) const ROWS: [Special; 29] = [
     row("the outputs are closed", "0", "-", outputs_closed),
     row("the outputs' reader is gone", "0", "-", reader_gone),
     row("nobody reads the outputs", "0", "-", nobody_reads),
-    row("the disk is full, at every write", "0, 1 or 4", "0", disk_full),
-    row("the state folder cannot be written", "4", "0", state_read_only),
-    row("a file that a step writes cannot be written", "1", "0", file_read_only),
-    row("permissions are lost on the way", "1", "0", permissions_lost),
-    row("the clock is set ten years back before the resume", "SIGKILL", "0", clock_back),
-    row("the clock is set ten years forward before the resume", "SIGKILL", "0", clock_forward),
-    row("the project is at a path with spaces and letters of all kinds", "SIGKILL", "0", strange_path),
-    row("the project is moved before the resume", "SIGKILL", "0", moved),
-    row("the project is copied before the resume", "SIGKILL", "0", copied),
-    row("a copy of a project at work is resumed", "5", "-", copied_alive),
-    row("a second run, resume, status, runs and logs meanwhile", "5", "-", meanwhile),
-    row("the lock of a dead run is taken at once", "SIGKILL", "0", dead_lock),
-    row("an older run has left processes, and a new one starts", "SIGKILL", "0", older_run),
-    row("the step is edited before the resume", "SIGKILL", "0", edited),
-    row("a step is added and one is taken away before the resume", "SIGKILL", "0", other_steps),
-    row("a rendered file is changed before the resume", "SIGKILL", "0", tampered),
+    row(
+        "the disk is full, at every write",
+        "0, 1 or 4",
+        "0",
+        disk_full,
+    ),
+    row(
+        "the state folder cannot be written",
+        "4",
+        "0",
+        state_read_only,
+    ),
+    row(
+        "a file that a step writes cannot be written",
+        "1",
+        "0",
+        file_read_only,
+    ),
+    row(
+        "permissions are lost on the way",
+        "1",
+        "0",
+        permissions_lost,
+    ),
+    row(
+        "the clock is set ten years back before the resume",
+        "SIGKILL",
+        "0",
+        clock_back,
+    ),
+    row(
+        "the clock is set ten years forward before the resume",
+        "SIGKILL",
+        "0",
+        clock_forward,
+    ),
+    row(
+        "the project is at a path with spaces and letters of all kinds",
+        "SIGKILL",
+        "0",
+        strange_path,
+    ),
+    row(
+        "the project is moved before the resume",
+        "SIGKILL",
+        "0",
+        moved,
+    ),
+    row(
+        "the project is copied before the resume",
+        "SIGKILL",
+        "0",
+        copied,
+    ),
+    row(
+        "a copy of a project at work is resumed",
+        "5",
+        "-",
+        copied_alive,
+    ),
+    row(
+        "a second run, resume, status, runs and logs meanwhile",
+        "5",
+        "-",
+        meanwhile,
+    ),
+    row(
+        "the lock of a dead run is taken at once",
+        "SIGKILL",
+        "0",
+        dead_lock,
+    ),
+    row(
+        "an older run has left processes, and a new one starts",
+        "SIGKILL",
+        "0",
+        older_run,
+    ),
+    row(
+        "the step is edited before the resume",
+        "SIGKILL",
+        "0",
+        edited,
+    ),
+    row(
+        "a step is added and one is taken away before the resume",
+        "SIGKILL",
+        "0",
+        other_steps,
+    ),
+    row(
+        "a rendered file is changed before the resume",
+        "SIGKILL",
+        "0",
+        tampered,
+    ),
 ];
 
 fn pid(child: &Child) -> Pid {
@@ -241,7 +346,9 @@ fn strange_words(_: bool, found: &mut Found) -> (String, String) {
     assert!(room.said().contains("last"), "{}", room.said());
     for words in [&["status"][..], &["runs"], &["report"]] {
         if harmful(room.said().as_bytes()) || harmful(room.told().as_bytes()) {
-            found.wrong.push(format!("control characters before {words:?}"));
+            found
+                .wrong
+                .push(format!("control characters before {words:?}"));
         }
         room.to_the_end(words);
     }
@@ -263,7 +370,11 @@ fn strange_words(_: bool, found: &mut Found) -> (String, String) {
             .contains("last")
             .then_some(())
     });
-    let shown: Vec<u8> = pty.shown().into_iter().filter(|byte| *byte != b'\r').collect();
+    let shown: Vec<u8> = pty
+        .shown()
+        .into_iter()
+        .filter(|byte| *byte != b'\r')
+        .collect();
     if harmful(&shown) {
         found
             .wrong
@@ -286,7 +397,9 @@ fn many_words(long: bool, found: &mut Found) -> (String, String) {
     let half: u64 = if long { 5_000_000_000 } else { 90_000_000 };
     room.write(
         "steps/sibling.sh",
-        &format!("yes 'a line of a talkative tool' | head -c {half}\nhead -c {half} /dev/zero\n{simple}"),
+        &format!(
+            "yes 'a line of a talkative tool' | head -c {half}\nhead -c {half} /dev/zero\n{simple}"
+        ),
     );
     let mut run = room.run(&[]);
     let status = format!("/proc/{}/status", run.id());
@@ -316,7 +429,11 @@ fn many_words(long: bool, found: &mut Found) -> (String, String) {
 fn reads_terminal(_: bool, found: &mut Found) -> (String, String) {
     let mut room = Room::new(Kind::Plain);
     room.open_gate();
-    room.replace("playbooks/house.yaml", "exec: [sh, steps/sibling.sh", "timeout: 60s\n        exec: [sh, steps/sibling.sh");
+    room.replace(
+        "playbooks/house.yaml",
+        "exec: [sh, steps/sibling.sh",
+        "timeout: 60s\n        exec: [sh, steps/sibling.sh",
+    );
     let simple = room.read("steps/sibling.sh");
     room.write(
         "steps/sibling.sh",
@@ -489,7 +606,11 @@ fn with_paper(room: &Room) {
         "      - id: after\n",
         "      - id: paper\n        needs: [before]\n        render: { template: templates/paper, to: out/paper.txt }\n\n      - id: after\n",
     );
-    room.replace("playbooks/house.yaml", "needs: [subject, sibling]", "needs: [subject, sibling, paper]");
+    room.replace(
+        "playbooks/house.yaml",
+        "needs: [subject, sibling]",
+        "needs: [subject, sibling, paper]",
+    );
 }
 
 /// Mounts need rights of their own, which many systems give to everybody in a namespace.
@@ -544,7 +665,11 @@ fn disk_full(long: bool, found: &mut Found) -> (String, String) {
         assert_eq!(room.wait(&mut driver), "0", "{}", room.said());
         let (first, second) = (room.read("first"), room.read("second"));
         if !["0", "1", "4"].contains(&first.trim()) || second.trim() != "0" {
-            resume = format!("{}, then {} on a disk of {disk}", first.trim(), second.trim());
+            resume = format!(
+                "{}, then {} on a disk of {disk}",
+                first.trim(),
+                second.trim()
+            );
             found.wrong.push(room.said());
         }
         refused += usize::from(first.trim() != "0");
@@ -688,7 +813,9 @@ fn clock(years: i64, found: &mut Found) -> (String, String) {
         .unwrap();
     room.to_the_end(&["status"]);
     if !room.told().contains(&new) {
-        found.wrong.push(format!("{new} is not the last run: {}", room.told()));
+        found
+            .wrong
+            .push(format!("{new} is not the last run: {}", room.told()));
     }
     (exit, resume)
 }
@@ -732,7 +859,11 @@ fn copied(_: bool, found: &mut Found) -> (String, String) {
     copy(&room.project, &there);
     room.project = there;
     let resume = resume_and_judge(&mut room, found);
-    assert_eq!(fs::read(&journal).unwrap(), before, "the original is as it was");
+    assert_eq!(
+        fs::read(&journal).unwrap(),
+        before,
+        "the original is as it was"
+    );
     (exit, resume)
 }
 
@@ -765,7 +896,11 @@ fn meanwhile(_: bool, found: &mut Found) -> (String, String) {
     for words in [&Room::run_words()[..], &["resume"]] {
         exits.push(room.to_the_end(words));
         let said = room.said();
-        let host = rustix::system::uname().nodename().to_str().unwrap().to_owned();
+        let host = rustix::system::uname()
+            .nodename()
+            .to_str()
+            .unwrap()
+            .to_owned();
         for part in [
             format!("process {}", run.id()),
             "bootstrap run story 1.1".to_owned(),
@@ -788,7 +923,11 @@ fn meanwhile(_: bool, found: &mut Found) -> (String, String) {
     room.open_gate();
     assert_eq!(room.wait(&mut run), "0");
     room.judge_end(found);
-    let exit = if exits == ["5", "5"] { "5".to_owned() } else { exits.join(", ") };
+    let exit = if exits == ["5", "5"] {
+        "5".to_owned()
+    } else {
+        exits.join(", ")
+    };
     (exit, "-".to_owned())
 }
 
@@ -836,7 +975,9 @@ fn older_run(_: bool, found: &mut Found) -> (String, String) {
     let survivors: Vec<_> = left.iter().filter(|one| alive.contains(one)).collect();
     if !survivors.is_empty() {
         found.survivors += survivors.len();
-        found.wrong.push(format!("the old run's {survivors:?} are alive"));
+        found
+            .wrong
+            .push(format!("the old run's {survivors:?} are alive"));
     }
     let named = room
         .records()
@@ -857,13 +998,19 @@ fn edited(_: bool, found: &mut Found) -> (String, String) {
     let mut room = Room::new(Kind::OnceDone);
     let exit = kill_all(&mut room);
     room.replace("playbooks/house.yaml", "timeout: 10m", "timeout: 9m");
-    room.replace("playbooks/house.yaml", "exec: [sh, steps/sibling.sh", "timeout: 4m\n        exec: [sh, steps/sibling.sh");
+    room.replace(
+        "playbooks/house.yaml",
+        "exec: [sh, steps/sibling.sh",
+        "timeout: 4m\n        exec: [sh, steps/sibling.sh",
+    );
     room.may_reopen = true;
     let resume = resume_and_judge(&mut room, found);
     let subject = room.read("effects/subject.log");
     if subject != "begin\n" {
         found.repeated += 1;
-        found.wrong.push(format!("what must not happen twice: {subject}"));
+        found
+            .wrong
+            .push(format!("what must not happen twice: {subject}"));
     }
     (exit, resume)
 }
@@ -877,7 +1024,10 @@ fn other_steps(_: bool, found: &mut Found) -> (String, String) {
     let from = playbook.find("      - id: sibling\n").unwrap();
     let to = playbook.find("      - id: paper\n").unwrap();
     let without = format!("{}{}", &playbook[..from], &playbook[to..]);
-    room.write("playbooks/house.yaml", &without.replace("subject, sibling, paper", "subject, paper"));
+    room.write(
+        "playbooks/house.yaml",
+        &without.replace("subject, sibling, paper", "subject, paper"),
+    );
     room.may_reopen = true;
     let resume = resume_and_judge(&mut room, found);
     if room.read("out/paper.txt") != room.read("templates/paper") {
@@ -891,9 +1041,11 @@ fn tampered(_: bool, found: &mut Found) -> (String, String) {
     with_paper(&room);
     let mut run = room.run(&[]);
     room.is_up(&mut run);
-    room.until("the written file", 0, |event| {
-        matches!(event, Fact::AttemptEnded { task, .. } if task.as_str() == "1.1/paper")
-    });
+    room.until(
+        "the written file",
+        0,
+        |event| matches!(event, Fact::AttemptEnded { task, .. } if task.as_str() == "1.1/paper"),
+    );
     kill_process(pid(&run), Signal::KILL).unwrap();
     let exit = room.wait(&mut run);
     room.is_empty_soon();
@@ -907,7 +1059,9 @@ fn tampered(_: bool, found: &mut Found) -> (String, String) {
     let resume = resume_and_judge(&mut room, found);
     if room.read("out/paper.txt") != room.read("templates/paper") {
         found.false_done += 1;
-        found.wrong.push("the file is not what the step writes, and nobody says so".to_owned());
+        found
+            .wrong
+            .push("the file is not what the step writes, and nobody says so".to_owned());
     }
     (exit, resume)
 }
