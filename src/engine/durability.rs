@@ -283,6 +283,7 @@ async fn work(plan: &Arc<Plan>, watched: &Watched, seed: u64) -> Result<RunResul
             options: Options::default(),
             plan: plan.fingerprint(),
             tasks: Vec::new(),
+            made_of: crate::plan::Ingredients::default(),
             who,
             rehearsal: None,
         }
@@ -291,6 +292,7 @@ async fn work(plan: &Arc<Plan>, watched: &Watched, seed: u64) -> Result<RunResul
             version: "0".into(),
             plan: plan.fingerprint(),
             tasks: Vec::new(),
+            made_of: crate::plan::Ingredients::default(),
             who,
         }
     };

@@ -29,16 +29,24 @@ fn stood() -> MutexGuard<'static, Stood> {
     STOOD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+impl Stood {
+    /// How long until now.
+    fn total(&self, now: Instant) -> Duration {
+        let since = self.since.map(|since| now.saturating_duration_since(since));
+        self.before + since.unwrap_or_default()
+    }
+}
+
 /// How long this process has stood still so far, in [`stand_still`].
 fn stood_still() -> Duration {
-    let stood = stood();
-    stood.before + stood.since.map_or(Duration::ZERO, |since| since.elapsed())
+    stood().total(Instant::now())
 }
 
 /// A length of time in which standing still does not count.
 #[derive(Debug, Clone, Copy)]
 pub struct Stopwatch {
     begun: Instant,
+    /// How long everything had stood still before.
     stood: Duration,
 }
 
@@ -53,14 +61,18 @@ impl Stopwatch {
 
     /// Returns how long it has run.
     pub fn elapsed(&self) -> Duration {
-        let stood = stood_still().saturating_sub(self.stood);
-        self.begun.elapsed().saturating_sub(stood)
+        let length = self.begun.elapsed();
+        length.saturating_sub(stood_still().saturating_sub(self.stood))
     }
 
     /// Returns when it will have run for so long, if nothing stands still until then.
     pub(super) fn reaches(&self, length: Duration) -> Option<Instant> {
-        let stood = stood_still().saturating_sub(self.stood);
-        self.begun.checked_add(length)?.checked_add(stood)
+        self.reaches_with(length, stood_still())
+    }
+
+    fn reaches_with(&self, length: Duration, stood: Duration) -> Option<Instant> {
+        let moved = stood.saturating_sub(self.stood);
+        self.begun.checked_add(length)?.checked_add(moved)
     }
 }
 
@@ -165,15 +177,27 @@ mod tests {
 
     #[test]
     fn time_in_which_everything_stands_still_does_not_count() {
-        let watch = Stopwatch::start();
-        let length = Duration::from_secs(3600);
-        let before = watch.reaches(length).unwrap();
-        // As if it had been stopped for an hour, and is stopped again since a while.
-        stood().before += length;
-        assert!(watch.elapsed() < Duration::from_secs(1800));
-        assert_eq!(watch.reaches(length), Some(before + length));
-        let later = Stopwatch::start();
-        assert_eq!(later.reaches(length).map(|at| at >= before), Some(true));
-        assert!(later.reaches(length).unwrap() < before + length);
+        let (minute, hour) = (Duration::from_secs(60), Duration::from_secs(3600));
+        let begun = Instant::now();
+        let mut stood = Stood {
+            before: minute,
+            since: None,
+        };
+        let watch = Stopwatch {
+            begun,
+            stood: stood.total(begun),
+        };
+        let at = |stood: &Stood, now| watch.reaches_with(hour, stood.total(now));
+        assert_eq!(at(&stood, begun + minute), Some(begun + hour));
+        // While it is stopped the deadline moves as fast as the clock: who is woken before it is told finds it where it was.
+        stood.since = Some(begun + minute);
+        assert_eq!(
+            at(&stood, begun + minute * 3),
+            Some(begun + hour + minute * 2)
+        );
+        // And when it goes on it stays.
+        stood.before += minute * 2;
+        stood.since = None;
+        assert_eq!(at(&stood, begun + hour), Some(begun + hour + minute * 2));
     }
 }
