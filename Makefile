@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Every target is safe to say twice.
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test conformance drill lint fmt clippy doc validate fidelity-or-say ci clean
+.PHONY: help rehearse test conformance drill fuzz mutants lint fmt clippy doc validate fidelity-or-say ci clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1 /' | while read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
@@ -17,7 +17,15 @@ conformance: ## what may happen to a run, on every kind of step: kills, signals,
 
 DRILL ?= 500
 drill: ## DRILL=500 random schedules of kills and faults, each resumed to its end (DRILL=lines: every line of the journal); a table
-	BOOTSTRAP_DRILL=$(DRILL) cargo test --test it law_05_every_schedule -- --ignored --nocapture
+	BOOTSTRAP_DRILL='$(DRILL)' cargo test --test it law_05_every_schedule -- --ignored --nocapture
+
+FUZZ_SECONDS ?= 60
+fuzz: ## FUZZ_SECONDS=60 for each reader: random playbooks, inventories, templates and journals (stable Rust and a C++ compiler)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz
+
+mutants: ## what can be changed in the core without a test noticing (needs cargo-mutants; an hour)
+	@cargo mutants --version >/dev/null 2>&1 || { echo 'mutants: cargo-mutants is not installed here: cargo install --locked cargo-mutants'; exit 1; }
+	cargo mutants --output target
 
 lint: fmt clippy ## format and lints
 

@@ -77,7 +77,12 @@ pub enum Illegal {
 pub struct Run {
     states: Vec<TaskState>,
     first_attempt: Vec<Option<Elapsed>>,
+    /// Whether nobody knows how an attempt ended. It stays so until an attempt ends well or a person knows: an attempt that fails before
+    /// it has asked, or a skip, says nothing about it.
+    doubt: Vec<bool>,
     attempts: Vec<u32>,
+    /// How many of the attempts do not count against the patience of the step: those of processes before this one.
+    earlier: Vec<u32>,
     outputs: Vec<BTreeMap<String, OutputValue>>,
     spent: Vec<Duration>,
     index: BTreeMap<TaskKey, TaskIx>,
@@ -95,7 +100,9 @@ impl Run {
         Self {
             states: vec![TaskState::Pending; count],
             first_attempt: vec![None; count],
+            doubt: vec![false; count],
             attempts: vec![0; count],
+            earlier: vec![0; count],
             outputs: vec![BTreeMap::new(); count],
             spent: vec![Duration::ZERO; count],
             index: plan
@@ -129,6 +136,11 @@ impl Run {
     /// What a task gave to later ones.
     pub fn outputs(&self, ix: TaskIx) -> &BTreeMap<String, OutputValue> {
         &self.outputs[ix.index()]
+    }
+
+    /// Whether an attempt was made of which nobody knows how it ended, so that only the task's question may tell what is to be done.
+    pub fn in_doubt(&self, ix: TaskIx) -> bool {
+        self.doubt[ix.index()]
     }
 
     /// How many attempts a task has had.
@@ -194,8 +206,13 @@ impl Run {
             Event::Interrupted { .. } => self.cancelled = true,
             Event::AttemptStarted { task, attempt, .. } => {
                 let at = self.locate(task)?;
+                let next = self.attempts[at].checked_add(1) == Some(*attempt);
                 match &self.states[at] {
-                    TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. } => {}
+                    TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. }
+                        if next => {}
+                    TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. } => {
+                        return Err(self.illegal(task, at, "an attempt with another number"));
+                    }
                     TaskState::Running { .. } | TaskState::Settled(_) => {
                         return Err(self.illegal(task, at, "an attempt"));
                     }
@@ -226,7 +243,7 @@ impl Run {
                         return Err(self.illegal(task, at, "the end of an attempt"));
                     }
                 }
-                self.spent[at] += Duration::from_millis(*elapsed_ms);
+                self.spent[at] = self.spent[at].saturating_add(Duration::from_millis(*elapsed_ms));
                 self.end_attempt(plan, at, *attempt, end, now);
             }
             Event::TaskSkipped { task, reason } => {
@@ -246,6 +263,7 @@ impl Run {
                 let TaskState::InDoubt { .. } = &self.states[at] else {
                     return Err(self.illegal(task, at, "an assumption"));
                 };
+                self.doubt[at] = false;
                 self.states[at] = if *done {
                     TaskState::Settled(Outcome::Unchanged {
                         why: format!("{who} says that the interrupted attempt had done it"),
@@ -262,7 +280,7 @@ impl Run {
                         return Err(self.illegal(task, at, "a reopening"));
                     }
                 }
-                self.states[at] = TaskState::Pending;
+                self.states[at] = self.open(at);
                 self.outputs[at].clear();
             }
         }
@@ -310,27 +328,35 @@ impl Run {
         self.cancelled = false;
         self.failed = false;
         self.ended = false;
-        for (at, state) in self.states.iter_mut().enumerate() {
-            *state = match std::mem::replace(state, TaskState::Pending) {
-                TaskState::Running { attempt, .. } => TaskState::InDoubt { attempt },
-                TaskState::Settled(Outcome::Failed(failure))
-                    if failure.kind == FailureKind::InDoubt =>
-                {
-                    TaskState::InDoubt {
-                        attempt: self.attempts[at],
-                    }
-                }
-                TaskState::Settled(outcome) if outcome.satisfies() => TaskState::Settled(outcome),
-                state @ TaskState::InDoubt { .. } => state,
-                // An attempt that was cut short by a cancel may have had its effect.
-                TaskState::Settled(Outcome::Cancelled { started: true }) => TaskState::InDoubt {
-                    attempt: self.attempts[at],
-                },
-                TaskState::Settled(_) | TaskState::Pending | TaskState::Backoff { .. } => {
-                    TaskState::Pending
-                }
-            };
+        for at in 0..self.states.len() {
+            match &self.states[at] {
+                // An attempt that was cut short by a cancel may have had its effect, too.
+                TaskState::Running { .. }
+                | TaskState::Settled(Outcome::Cancelled { started: true }) => self.doubt[at] = true,
+                TaskState::Settled(_)
+                | TaskState::InDoubt { .. }
+                | TaskState::Pending
+                | TaskState::Backoff { .. } => {}
+            }
+            let holds =
+                matches!(&self.states[at], TaskState::Settled(outcome) if outcome.satisfies());
+            if !holds {
+                self.states[at] = self.open(at);
+            }
+            // A run that was killed often has the same patience as one that was not.
             self.first_attempt[at] = None;
+            self.earlier[at] = self.attempts[at];
+        }
+    }
+
+    /// Where a task is that has not ended.
+    fn open(&self, at: usize) -> TaskState {
+        if self.doubt[at] {
+            TaskState::InDoubt {
+                attempt: self.attempts[at],
+            }
+        } else {
+            TaskState::Pending
         }
     }
 
@@ -342,6 +368,13 @@ impl Run {
         end: &AttemptEnd,
         now: Elapsed,
     ) {
+        match end {
+            AttemptEnd::Changed { .. } | AttemptEnd::Unchanged { .. } => self.doubt[at] = false,
+            AttemptEnd::Failed { failure, .. } => {
+                self.doubt[at] |= failure.kind == FailureKind::InDoubt;
+            }
+            AttemptEnd::Skipped { .. } | AttemptEnd::Cancelled => {}
+        }
         self.states[at] = match end {
             AttemptEnd::Changed { outputs, .. } => {
                 self.outputs[at].clone_from(outputs);
@@ -386,19 +419,18 @@ impl Run {
             return None;
         };
         let policy = body.retry.as_ref()?;
-        if policy.attempts.is_some_and(|most| attempt >= most) {
+        let made = attempt.saturating_sub(self.earlier[at]);
+        if policy.attempts.is_some_and(|most| made >= most) {
             return None;
         }
-        let factor = policy.backoff.powi(
-            i32::try_from(attempt.saturating_sub(1))
-                .unwrap_or(30)
-                .min(30),
-        );
-        let pause = policy
-            .every
-            .mul_f64(factor)
-            .min(policy.at_most.max(policy.every));
-        let until = now + pause;
+        let factor = policy
+            .backoff
+            .powi(i32::try_from(made.saturating_sub(1)).unwrap_or(30).min(30));
+        let longest = policy.at_most.max(policy.every);
+        // A factor soon grows beyond what a clock can hold.
+        let pause = Duration::try_from_secs_f64(policy.every.as_secs_f64() * factor)
+            .map_or(longest, |pause| pause.min(longest));
+        let until = now.saturating_add(pause);
         let begun = self.first_attempt[at].unwrap_or(now);
         (policy
             .within

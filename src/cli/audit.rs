@@ -115,12 +115,13 @@ pub(super) fn audit(
         values
     });
     runtime.shutdown_background();
-    if values.is_empty() {
+    // A run without a reference has nothing to leave behind; one whose references cannot be had is another thing.
+    if values.is_empty() && (!unresolved.is_empty() || secrets_file.is_some()) {
         let mut error = Error::cannot_start(
             "no secret of this run can be had, so none can be looked for",
             None,
         )
-        .hint("`op signin`, or whatever the provider needs; or `--secrets-file FILE`");
+        .hint("sign in to where the secrets are, or pass `--secrets-file FILE`");
         for why in unresolved.iter().take(3) {
             error = error.hint(why.clone());
         }

@@ -193,7 +193,7 @@ fn readers(plan: &Plan, run: &Run, opened: &[(TaskIx, Event)]) -> Vec<(TaskIx, E
         let source = task
             .sources
             .iter()
-            .find(|(step, from)| reads(task, step) && from.iter().any(|ix| open.contains(ix)));
+            .find(|(step, from)| from.iter().any(|ix| open.contains(ix)) && reads(task, step));
         if let Some((step, _)) = source
             && is_settled(run, ix)
             && !open.contains(&ix)
@@ -230,12 +230,18 @@ pub(super) fn tampered(
     root: &std::path::Path,
 ) -> Vec<(TaskIx, Event)> {
     let mut opened: BTreeMap<TaskIx, Event> = BTreeMap::new();
+    let mut acting: Option<Vec<(TaskIx, String)>> = None;
     for (file, key, fingerprint) in past.files() {
         let Some(ix) = plan.find(key).filter(|&ix| is_settled(run, ix)) else {
             continue;
         };
         let asks = question_of(plan.task(ix)).is_some();
-        if asks && others_write(plan, ix, file) {
+        let shared = asks
+            && acting
+                .get_or_insert_with(|| acting_of(plan))
+                .iter()
+                .any(|(other, action)| *other != ix && action.contains(file));
+        if shared {
             // A file that several keep: what is right in it is for the question to say.
             continue;
         }
@@ -259,18 +265,16 @@ pub(super) fn tampered(
     opened.into_iter().collect()
 }
 
-/// Whether a command of another task that acts names this file.
-fn others_write(plan: &Plan, ix: TaskIx, file: &str) -> bool {
-    plan.tasks().any(|(other, task)| {
-        other != ix
-            && task.effect != Effect::Reads
-            && match &task.duty {
-                Duty::Work(body) => {
-                    !programs(body).is_empty() && format!("{:?}", body.action).contains(file)
-                }
-                Duty::Criterion { .. } => false,
+/// What the commands of tasks that act are made of, as text: to see which files they name.
+fn acting_of(plan: &Plan) -> Vec<(TaskIx, String)> {
+    plan.tasks()
+        .filter_map(|(ix, task)| match &task.duty {
+            Duty::Work(body) if task.effect != Effect::Reads && !programs(body).is_empty() => {
+                Some((ix, format!("{:?}", body.action)))
             }
-    })
+            Duty::Work(_) | Duty::Criterion { .. } => None,
+        })
+        .collect()
 }
 
 /// The world wins over the checkpoint: settled tasks whose question now says otherwise are open again, and with them what has no question

@@ -183,7 +183,7 @@ pub(super) fn resume(context: &Context, how: &ResumeHow) -> Result<u8, Error> {
         why,
         opened,
     };
-    session.work(run, journal, &resumed, Some(again))
+    session.work(run, journal, &resumed, Some(&again))
 }
 
 /// What a resumed run takes up.
@@ -229,6 +229,13 @@ pub(super) fn open(context: &Context, wanted: Option<&str>) -> Result<Opened, Er
             })?,
         None => newest_to_resume(&workspace)?.ok_or_else(nothing)?,
     };
+    // A workspace that was copied may have come without what is only for people.
+    std::fs::create_dir_all(folder.logs()).map_err(|error| {
+        Error::cannot_start(
+            format!("{} cannot be made", folder.logs().display()),
+            Some(&error),
+        )
+    })?;
     let (journal, loaded) = Journal::<Event>::open(&folder.journal())?;
     let Some(Event::RunStarted {
         selection, options, ..
@@ -284,7 +291,7 @@ impl Session<'_> {
         run: Run,
         journal: Journal<Event>,
         first: &Event,
-        again: Option<Again>,
+        again: Option<&Again>,
     ) -> Result<u8, Error> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(2)
@@ -295,7 +302,7 @@ impl Session<'_> {
         let mask = Mask::new();
         let terminal = self.terminal();
         let mut performer = self.performer(&mask, terminal.as_ref())?;
-        if let Some(again) = &again {
+        if let Some(again) = again {
             performer = performer.knowing(Known {
                 attempts: again.past.attempts().clone(),
                 signed: again.past.signed().clone(),
@@ -311,7 +318,7 @@ impl Session<'_> {
         let (result, interrupted) = runtime.block_on(async {
             let mut wishes = interrupt::listen()
                 .map_err(|error| Error::cannot_start("signals cannot be heard", Some(&error)))?;
-            if let Some(again) = &again {
+            if let Some(again) = again {
                 // Before the first word is written: what is refused leaves the run as it was.
                 reopen::refuse_against_probes(&plan, &performer, &again.assumed).await?;
             }
@@ -320,7 +327,7 @@ impl Session<'_> {
             for event in &self.survivors {
                 engine.emit(event)?;
             }
-            if let Some(again) = &again {
+            if let Some(again) = again {
                 self.take_up(&mut engine, again, &performer, terminal.as_ref())
                     .await?;
             }
@@ -328,7 +335,12 @@ impl Session<'_> {
             let result = engine.work(Arc::clone(&performer), &mut wishes).await;
             let interrupted = engine.interrupted_by().map(str::to_owned);
             drop(engine);
-            performer.scrub_logs();
+            for log in performer.scrub_logs() {
+                let text = format!(
+                    "warning: a secret may be left in a log, which could not be masked again: {log}\n"
+                );
+                crate::observe::put(&mut std::io::stderr().lock(), &text);
+            }
             if let Ok(performer) = Arc::try_unwrap(performer).map_err(drop) {
                 performer.goodbye();
             }

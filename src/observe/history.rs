@@ -116,6 +116,8 @@ pub struct TaskSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Doubt {
+    /// Which, from 1.
+    pub attempt: u32,
     /// When it began.
     pub began: Timestamp,
     /// Who made it: the user, the machine, the process of the runner.
@@ -160,7 +162,10 @@ impl TaskSummary {
 
     /// How long its attempts took, without waiting for people.
     pub fn worked_ms(&self) -> u64 {
-        self.elapsed_ms.saturating_sub(self.waited_ms)
+        // A pause that a crash cut off may be longer than what is known of the attempts.
+        self.elapsed_ms
+            .checked_sub(self.waited_ms)
+            .unwrap_or(self.elapsed_ms)
     }
 
     /// Returns the word for where it is.
@@ -350,6 +355,7 @@ pub fn fold(records: &[Record<Event>], held: bool) -> Option<RunSummary> {
             && let Some(last) = past.attempts().get(&TaskKey::from(task.key.as_str()))
         {
             task.doubt = Some(Doubt {
+                attempt: last.attempt,
                 began: last.at,
                 who: last.who.clone(),
                 pid: last.process.as_ref().map(|(pid, _)| *pid),
@@ -772,7 +778,7 @@ fn doubt_text(task: &TaskSummary, doubt: &Doubt, frame: &Frame) -> String {
     let _ = writeln!(
         text,
         "  attempt {} began {} by {}@{} (process {})",
-        task.attempts,
+        doubt.attempt,
         time(doubt.began),
         clean(&doubt.who.user),
         clean(&doubt.who.host),
@@ -785,7 +791,7 @@ fn doubt_text(task: &TaskSummary, doubt: &Doubt, frame: &Frame) -> String {
         _ => text.push_str("  it had started no process\n"),
     }
     if let Some(folder) = &frame.folder {
-        let log = folder.log(&task.key, task.attempts);
+        let log = folder.log(&task.key, doubt.attempt);
         let lines = last_lines(&log);
         if !lines.is_empty() {
             text.push_str("  last lines:\n");

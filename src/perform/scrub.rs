@@ -5,7 +5,7 @@
 //! end of the run. The file is replaced as a whole: whoever reads it sees the old one or the new one.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write as _};
+use std::io::{self, BufWriter, Read as _, Write as _};
 use std::path::Path;
 
 use zeroize::Zeroizing;
@@ -20,21 +20,23 @@ impl Performer {
     /// Masks the log of an attempt again, if the mask has learned something since it knew `before`.
     pub(super) fn scrub_log(&self, log: &Path, before: u64) {
         let now = self.mask.version();
-        let fine = now == before || self.scrub_noting(log);
+        // A log that cannot be masked again now is tried again, and told of, at the end of the run.
+        let fine = now == before || scrub(log, &self.mask).is_ok() || !log.exists();
         if fine {
             self.clean_logs().insert(log.to_path_buf(), now);
         }
     }
 
-    /// Masks every log of the run again that was finished before the mask knew what it knows now.
-    pub fn scrub_logs(&self) {
+    /// Masks every log of the run again that was finished before the mask knew what it knows now. Gives what could not be.
+    pub fn scrub_logs(&self) -> Vec<String> {
         let Some(folder) = &self.settings.folder else {
-            return;
+            return Vec::new();
         };
         let now = self.mask.version();
         if self.mask.is_empty() {
-            return;
+            return Vec::new();
         }
+        let mut failed = Vec::new();
         for entry in std::fs::read_dir(folder.logs())
             .into_iter()
             .flatten()
@@ -42,25 +44,14 @@ impl Performer {
         {
             let log = entry.path();
             let clean = self.clean_logs().get(&log) == Some(&now);
-            if !clean && log.extension().is_some_and(|ending| ending == "log") {
-                self.scrub_noting(&log);
+            if clean || log.extension().is_none_or(|ending| ending != "log") {
+                continue;
+            }
+            if let Err(error) = scrub(&log, &self.mask) {
+                failed.push(format!("{}: {error}", log.display()));
             }
         }
-    }
-
-    /// A log that cannot be masked again is tried again at the end of the run.
-    fn scrub_noting(&self, log: &Path) -> bool {
-        match scrub(log, &self.mask) {
-            Ok(_) => true,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => true,
-            Err(error) => {
-                tracing::warn!(
-                    "the log {} could not be masked again: {error}",
-                    log.display()
-                );
-                false
-            }
-        }
+        failed
     }
 
     fn clean_logs(

@@ -218,14 +218,14 @@ impl Performer {
     }
 
     /// Every reference in the texts of the plan's tasks, as far as they can be made before anything runs; where values are given in place of
-    /// a provider, those that are given.
+    /// a provider, also those that are given.
     pub async fn references(&self) -> BTreeSet<String> {
-        if let Some(secrets) = &self.settings.secrets {
-            return secrets.keys().cloned().collect();
-        }
         let schemes = self.schemes();
         let cancel = Cancel::new();
-        let mut references = BTreeSet::new();
+        let mut references: BTreeSet<String> = BTreeSet::new();
+        if let Some(secrets) = &self.settings.secrets {
+            references.extend(secrets.keys().cloned());
+        }
         for (ix, task) in self.plan.tasks() {
             let Duty::Work(body) = &task.duty else {
                 continue;

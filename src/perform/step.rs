@@ -114,21 +114,19 @@ impl Work<'_> {
                 }
             }
         } else if in_doubt && matches!(body.effect, Effect::Destructive | Effect::Manual) {
-            match &body.until {
-                Some(until) => match self.ask(&until.question, scope, true).await? {
-                    Verdict::Met(seen) => {
-                        return Ok(AttemptEnd::Unchanged {
-                            why: format!("the interrupted attempt had done it: {seen}"),
-                            outputs: BTreeMap::new(),
-                        });
-                    }
-                    Verdict::Unmet(_) => {}
-                    Verdict::Unknown(why) => return Err(self.in_doubt(&why).into()),
-                },
-                None => {
-                    let why = "the step has no question that tells";
-                    return Err(self.in_doubt(why).into());
+            let Some(until) = &body.until else {
+                let why = "the step has no question that tells";
+                return Err(self.in_doubt(why).into());
+            };
+            match self.ask(&until.question, scope, true).await? {
+                Verdict::Met(seen) => {
+                    return Ok(AttemptEnd::Unchanged {
+                        why: format!("the interrupted attempt had done it: {seen}"),
+                        outputs: BTreeMap::new(),
+                    });
                 }
+                Verdict::Unmet(_) => {}
+                Verdict::Unknown(why) => return Err(self.in_doubt(&why).into()),
             }
         }
         // An interrupted attempt whose effect takes its time is first given that time.
@@ -397,8 +395,9 @@ impl Work<'_> {
             ),
         );
         let task = self.task.as_str();
+        let mut known = String::new();
         if let Some(last) = self.performer.known.attempts.get(&self.task) {
-            failure.status = Some(known(last));
+            known = attempted(last);
             failure.command = last.process.as_ref().map(|(_, command)| command.clone());
             let log = self.performer.settings.folder.as_ref();
             if let Some(log) = log.map(|folder| folder.log(task, last.attempt)) {
@@ -406,7 +405,7 @@ impl Work<'_> {
             }
         }
         failure.hint(format!(
-            "find out, then say `bootstrap resume --assume done '{task}'` or `bootstrap resume --assume not-done '{task}'`; \
+            "{known}find out, then say `bootstrap resume --assume done '{task}'` or `bootstrap resume --assume not-done '{task}'`; \
              `bootstrap verify story {}` asks what can be asked",
             self.story
         ))
@@ -414,13 +413,13 @@ impl Work<'_> {
 }
 
 /// When an attempt began, by whom, and which process it was.
-fn known(last: &Attempted) -> String {
+fn attempted(last: &Attempted) -> String {
     let process = match &last.process {
         Some((pid, _)) => format!("its process was {pid}"),
         None => "it had started no process".to_owned(),
     };
     format!(
-        "attempt {}, begun {} by {}@{} (process {}); {process}",
+        "attempt {}, begun {} by {}@{} (process {}); {process}; ",
         last.attempt,
         last.at.strftime("%Y-%m-%d %H:%M:%S UTC"),
         last.who.user,

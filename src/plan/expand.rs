@@ -480,17 +480,16 @@ impl Maker<'_> {
                 .collect(),
             ForEach::Axis(Axis::Nodes) => clusters
                 .iter()
-                .flat_map(|cluster| cluster.nodes().iter().map(move |node| (cluster, node)))
-                .map(|(cluster, node)| {
-                    let item = Item(vec![
-                        ("cluster".into(), cluster.name().into()),
-                        ("node".into(), node.name().into()),
-                    ]);
-                    (
-                        item,
-                        base.with("cluster", cluster.value())
-                            .with("node", node.value()),
-                    )
+                .flat_map(|cluster| {
+                    // Once a cluster: it holds all of its nodes.
+                    let base = base.with("cluster", cluster.value());
+                    cluster.nodes().iter().map(move |node| {
+                        let item = Item(vec![
+                            ("cluster".into(), cluster.name().into()),
+                            ("node".into(), node.name().into()),
+                        ]);
+                        (item, base.with("node", node.value()))
+                    })
                 })
                 .collect(),
             ForEach::List { name, list } => match self.project.templates.value(list, &base) {

@@ -14,7 +14,7 @@ use crate::document::Span;
 use crate::plan::bind::Binder;
 use crate::plan::visit::{self, Text};
 use crate::plan::{Fingerprint, Plan, TaskKey};
-use crate::playbook::{Action, Body, Criterion, Judge, Question, RenderSource, Stage, Step};
+use crate::playbook::{Body, Criterion, Judge, Question, RenderSource, Stage, Step};
 use crate::project::Project;
 use crate::template::names::included;
 use crate::template::{self, Scope, Template};
@@ -322,7 +322,6 @@ pub(super) fn of_step(
         written: Fingerprint::of(&[
             &format!("{:?} {:?}", step.title, step.needs),
             block(project, step.span),
-            &format!("{:?} {:?}", step.body, step.arguments),
         ]),
         inputs: reader.inputs,
     }
@@ -559,14 +558,6 @@ fn block(project: &Project, span: Span) -> &str {
         end += line.len();
     }
     rest[..end].trim_end()
-}
-
-/// Whether all that a body does is to write files: then they can be made again at no cost.
-pub fn only_writes(body: &Body) -> bool {
-    match &body.action {
-        Action::Pipe(stages) => stages.iter().all(|stage| matches!(stage, Stage::Render(_))),
-        Action::Confirm(_) | Action::Wait => false,
-    }
 }
 
 #[cfg(test)]

@@ -81,7 +81,7 @@ pub fn decide(plan: &Plan, run: &Run, now: Elapsed, limits: Limits) -> Vec<Decis
             }
             TaskState::Pending => (run.attempts(ix) + 1, false, None),
             TaskState::InDoubt { attempt } => (attempt + 1, true, None),
-            TaskState::Backoff { next, until, .. } => (*next, false, Some(*until)),
+            TaskState::Backoff { next, until, .. } => (*next, run.in_doubt(ix), Some(*until)),
         };
         if stopping {
             continue;

@@ -23,7 +23,7 @@ pub enum Event {
         plan: Fingerprint,
         /// Every task with its fingerprint, in the plan's order.
         tasks: Vec<(TaskKey, Fingerprint)>,
-        /// What each of these tasks is made of. Not in journals of 0.1.0.
+        /// What each of these tasks is made of. Journals from before this was kept have none.
         #[serde(default, skip_serializing_if = "Ingredients::is_empty")]
         made_of: Ingredients,
         /// Who runs it.

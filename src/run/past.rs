@@ -47,6 +47,8 @@ pub struct Past {
     made: BTreeMap<TaskKey, Print>,
     files: BTreeMap<String, (TaskKey, Fingerprint)>,
     attempts: BTreeMap<TaskKey, Attempted>,
+    /// Attempts at what was in doubt, which have started nothing yet: what is in doubt is the one before.
+    asking: BTreeMap<TaskKey, Attempted>,
     signed: BTreeMap<TaskKey, Signed>,
 }
 
@@ -83,18 +85,25 @@ impl Past {
                     self.plan(tasks, made_of);
                 }
             }
-            Event::AttemptStarted { task, attempt, .. } => {
+            Event::AttemptStarted {
+                task,
+                attempt,
+                in_doubt,
+            } => {
                 self.begin(task);
                 if let Some(who) = &self.who {
-                    self.attempts.insert(
-                        task.clone(),
-                        Attempted {
-                            attempt: *attempt,
-                            at,
-                            who: who.clone(),
-                            process: None,
-                        },
-                    );
+                    let attempted = Attempted {
+                        attempt: *attempt,
+                        at,
+                        who: who.clone(),
+                        process: None,
+                    };
+                    if *in_doubt && self.attempts.contains_key(task) {
+                        self.asking.insert(task.clone(), attempted);
+                    } else {
+                        self.asking.remove(task);
+                        self.attempts.insert(task.clone(), attempted);
+                    }
                 }
             }
             Event::TaskSkipped { task, .. } => self.begin(task),
@@ -104,6 +113,9 @@ impl Past {
                 command,
                 ..
             } => {
+                if let Some(acts) = self.asking.remove(task) {
+                    self.attempts.insert(task.clone(), acts);
+                }
                 if let Some(attempted) = self.attempts.get_mut(task) {
                     let pid = identity.get("pid").and_then(serde_json::Value::as_u64);
                     attempted.process = Some((pid.unwrap_or(0), command.clone()));
@@ -189,7 +201,7 @@ impl Past {
             .map(|(file, (task, fingerprint))| (file.as_str(), task, fingerprint))
     }
 
-    /// The last attempt at each task.
+    /// The last attempt at each task that may have done something: one that only asked whether an earlier one had is none.
     pub fn attempts(&self) -> &BTreeMap<TaskKey, Attempted> {
         &self.attempts
     }

@@ -77,10 +77,10 @@ impl Search {
             } else {
                 self.matcher.undecided(&held)
             };
-            self.matcher.each(&held, until, |at, length| {
+            for (at, length) in self.matcher.occurrences(&held, until) {
                 let offset = begin + at as u64;
                 if offset < told {
-                    return;
+                    continue;
                 }
                 told = offset + length as u64;
                 let form = &held[at..at + length];
@@ -93,7 +93,7 @@ impl Search {
                         name: self.names[self.owners[owner].1].clone(),
                     });
                 }
-            });
+            }
             begin += until as u64;
             held.drain(..until);
             if last {

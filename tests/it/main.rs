@@ -6,6 +6,7 @@ mod cancel;
 mod commands;
 #[cfg(target_os = "linux")]
 mod conformance;
+mod corpus;
 #[cfg(target_os = "linux")]
 mod crash;
 #[cfg(target_os = "linux")]
@@ -21,10 +22,13 @@ mod lab;
 mod laws;
 #[cfg(target_os = "linux")]
 mod leak;
+mod limits;
 #[cfg(target_os = "linux")]
 mod pace;
 #[cfg(target_os = "linux")]
 mod process;
+#[cfg(target_os = "linux")]
+mod shrink;
 mod story;
 mod tidy;
 #[cfg(target_os = "linux")]

@@ -168,8 +168,13 @@ fn law_06_an_included_template_and_a_value_are_inputs_and_an_unused_value_is_non
             "edited     input  1.1/count: value site.owner differs",
         ],
     );
-    assert_eq!(said.stderr.matches("edited ").count(), 2, "{}", said.stderr);
-    assert_eq!(small.read("out/a.txt"), "A C\n");
+    assert_eq!(
+        said.stderr.matches("edited     ").count(),
+        2,
+        "{}",
+        said.stderr
+    );
+    assert_eq!(small.read("out/a.txt"), "A C");
 }
 
 #[test]
@@ -237,7 +242,7 @@ fn law_06_an_accepted_edit_is_not_done_again_and_the_journal_keeps_who_and_why()
             .bootstrap("status")
             .success()
             .stdout
-            .contains("edited ")
+            .contains("edited     ")
     );
 
     // What is edited after that is another edit.
@@ -280,11 +285,11 @@ fn law_06_a_rendered_file_is_verified_by_what_is_in_it() {
             "out/a.txt is not what it wrote any more",
         ],
     );
-    assert_eq!(small.read("out/a.txt"), "A B\n");
+    assert_eq!(small.read("out/a.txt"), "A B");
     small.remove("out/a.txt");
     let said = small.bootstrap("resume").exit(1);
     has_all(&said.stderr, &["out/a.txt, which it wrote, is gone"]);
-    assert_eq!(small.read("out/a.txt"), "A B\n");
+    assert_eq!(small.read("out/a.txt"), "A B");
     let said = small.bootstrap("resume").exit(1);
     assert!(!said.stderr.contains("again"), "{}", said.stderr);
     assert_eq!(small.read("out/count"), "data\nme\n");
@@ -364,6 +369,63 @@ fn law_06_a_journal_of_an_earlier_version_loads_and_says_honestly_what_it_cannot
     small.bootstrap("resume").success();
     let json = small.bootstrap("status --json").success().json();
     assert_eq!(json["standing"], "done");
+}
+
+#[test]
+fn law_06_what_destroyed_is_not_done_again_because_it_was_edited() {
+    let small = Small::of(
+        r#"
+stories:
+  - id: "1.1"
+    title: Small
+    steps:
+      - id: wipe
+        effect: destructive
+        confirm: { say: Really? }
+        shell: "echo wiped >> wiped"
+      - { id: stop, needs: [wipe], shell: "test -e go" }
+"#,
+    );
+    small.bootstrap("run story 1.1 --yes").exit(1);
+    small.change("playbooks/p.yaml", "echo wiped", "echo wiped again");
+    small.write("go", "");
+    let before = small.journal();
+    let said = small.bootstrap("resume").exit(5);
+    has_all(
+        &said.stderr,
+        &["it destroys", "bootstrap accept '1.1/wipe'"],
+    );
+    assert_eq!(small.journal(), before);
+    small.bootstrap("accept 1.1/wipe").success();
+    small.bootstrap("resume").success();
+    assert_eq!(small.read("wiped"), "wiped\n");
+}
+
+#[test]
+fn law_06_what_reads_an_output_that_is_made_again_is_done_again() {
+    let small = Small::of(
+        r#"
+stories:
+  - id: "1.1"
+    title: Small
+    steps:
+      - { id: look, effect: reads, inputs: [v], exec: [cat, v], outputs: { v: {} } }
+      - { id: use, needs: [look], shell: "echo {{ steps.look.v }} >> used" }
+      - { id: not, needs: [look], shell: "echo not >> others" }
+      - { id: stop, needs: [use, not], shell: "test -e go" }
+"#,
+    );
+    small.write("v", "one");
+    small.bootstrap("run story 1.1").exit(1);
+    small.write("v", "two");
+    small.write("go", "");
+    let said = small.bootstrap("resume").success();
+    has_all(
+        &said.stderr,
+        &["it reads what the step `look` gives, which is done again"],
+    );
+    assert_eq!(small.read("used"), "one\ntwo\n");
+    assert_eq!(small.read("others"), "not\n");
 }
 
 const DOUBT: &str = r#"
@@ -538,17 +600,19 @@ stories:
   - id: "1.1"
     title: Small
     steps:
-      - { id: early, shell: "echo early tok-9f8e7d6c5b" }
-      - { id: slow, needs: [early], shell: "echo slow tok-9f8e7d6c5b; while ! test -e learned; do sleep 0.01; done" }
+      - { id: early, shell: "echo early $(cat token)" }
+      - { id: slow, needs: [early], shell: "echo slow $(cat token); while ! test -e learned; do sleep 0.01; done" }
       - id: token
         needs: [early]
         effect: reads
-        shell: "echo note tok-9f8e7d6c5b >&2; echo '{\"token\": \"tok-9f8e7d6c5b\"}'"
+        shell: "echo note $(cat token) >&2; cat token.json"
         outputs: { token: { parse: json, select: value.token, secret: true } }
-      - { id: tell, needs: [token], shell: "touch learned; echo told {{ steps.token.token }} | cut -c1-30 > /dev/null; echo fine" }
-      - { id: fail, needs: [slow, tell], shell: "echo last tok-9f8e7d6c5b >&2; exit 3" }
+      - { id: tell, needs: [token], shell: "touch learned; echo told {{ steps.token.token }}" }
+      - { id: fail, needs: [slow, tell], shell: "echo last $(cat token) >&2; exit 3" }
 "#,
     );
+    small.write("token", "tok-9f8e7d6c5b");
+    small.write("token.json", "{\"token\": \"tok-9f8e7d6c5b\"}");
     let said = small.bootstrap("run story 1.1").exit(1);
     assert!(!said.stderr.contains("tok-9f8e7d6c5b"), "{}", said.stderr);
     let mut found = Vec::new();
@@ -618,6 +682,15 @@ stories:
     // What cannot be had cannot be looked for, and that is not clean.
     small.write("none.yaml", "{}\n");
     small.bootstrap("audit --secrets-file none.yaml").exit(4);
+    small.write("one.yaml", "\"op://Home/attic/OTHER\": another value\n");
+    let said = small.bootstrap("audit --secrets-file one.yaml").exit(4);
+    has_all(
+        &said.stdout,
+        &[
+            "not sought op://Home/attic/PASSWORD: the secrets file has no",
+            "not all could be looked for",
+        ],
+    );
 }
 
 #[test]
@@ -665,4 +738,37 @@ stories:
     let json = small.bootstrap("report --json").success().json();
     assert_eq!(json["criteria"]["1.1"]["met"], 2);
     assert_eq!(json["people"][0]["who"], "tester");
+}
+
+#[test]
+fn law_08_a_machine_with_another_hardware_address_is_sent_no_keys() {
+    const EXCHANGED: &str = "10.25.11.12";
+    let lab = Lab::new();
+    lab.lab(["hurt", "WORLD", "node", EXCHANGED, "exchange"])
+        .success();
+    let said = lab
+        .bootstrap([
+            "run",
+            "story",
+            "1.3",
+            "--yes",
+            "--keep-going",
+            "--output",
+            "plain",
+        ])
+        .exit(1);
+    has_all(
+        &said.stderr,
+        &[
+            "The machine at 10.25.11.12 is not infra-02",
+            "changed    1.3/apply[infra/infra-01]",
+        ],
+    );
+    let sent: Vec<String> = lab
+        .calls("talosctl apply-config")
+        .iter()
+        .filter_map(|call| call.value("-n").map(str::to_owned))
+        .collect();
+    assert!(!sent.contains(&EXCHANGED.to_owned()), "{sent:?}");
+    assert_eq!(sent.len(), 5, "{sent:?}");
 }

@@ -119,6 +119,8 @@ enum How {
     Foreign,
     /// Four times as slow.
     Slow,
+    /// Another machine in its place, fresh: other hardware addresses.
+    Exchange,
 }
 
 /// Runs `lab` itself.
@@ -304,6 +306,7 @@ fn hurt(path: &Path, ip: &str, how: How) -> Result<String, String> {
             How::Up => world.switch_on(ip)?,
             How::Foreign => world.estrange(ip)?,
             How::Slow => world.slow(ip, 4)?,
+            How::Exchange => world.exchange(ip)?,
         }
         Ok(format!(
             "lab: {ip}: {}\n",

@@ -183,6 +183,16 @@ impl World {
         Ok(())
     }
 
+    /// Puts another machine in the place of one: nothing on its disk, and other hardware addresses.
+    pub(crate) fn exchange(&mut self, ip: &str) -> Result<(), String> {
+        self.wipe(ip)?;
+        for link in &mut self.find(ip)?.machine.links {
+            // The first three bytes are the maker's.
+            link.mac.replace_range(..8, "52:54:00");
+        }
+        Ok(())
+    }
+
     /// Takes a machine's power away, perhaps until a moment.
     pub(crate) fn switch_off(&mut self, ip: &str, until: Option<u64>) -> Result<(), String> {
         let node = self.find(ip)?;
