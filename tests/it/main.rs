@@ -6,6 +6,7 @@ mod cancel;
 mod commands;
 #[cfg(target_os = "linux")]
 mod conformance;
+#[cfg(target_os = "linux")]
 mod corpus;
 #[cfg(target_os = "linux")]
 mod crash;
