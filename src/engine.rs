@@ -22,6 +22,8 @@ use crate::run::{
     AttemptEnd, Decision, Event, Failure, FailureKind, Illegal, Limits, OutputValue, Run, decide,
 };
 
+#[cfg(test)]
+mod durability;
 pub mod interrupt;
 #[cfg(test)]
 mod tests;

@@ -57,6 +57,8 @@ pub struct Settings {
     pub confirm: Vec<String>,
     /// Who confirms.
     pub who: String,
+    /// The program that gives processes a session of their own; none where there is no terminal to keep them from.
+    pub session: Option<PathBuf>,
     /// How a person is asked.
     pub ask: Ask,
     /// Values that stand in for every provider of secrets, by reference.
