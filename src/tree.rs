@@ -37,7 +37,14 @@ pub fn make(project: &Project, target: &RenderTarget) -> Result<Files, Vec<Strin
     let mut problems = Vec::new();
     for tree in &target.trees {
         for (scope, cluster) in scopes(project, &tree.for_each) {
-            grow(project, tree, &scope, cluster, &mut files, &mut problems);
+            grow(
+                project,
+                tree,
+                &scope,
+                cluster.as_deref(),
+                &mut files,
+                &mut problems,
+            );
         }
     }
     if problems.is_empty() {
@@ -65,11 +72,14 @@ pub fn sources(project: &Project, target: &RenderTarget) -> Vec<(String, String)
         .collect()
 }
 
+/// Looks at a template file: its name, what it knows, and what it knows beside that.
+pub(crate) type Look<'l> = dyn FnMut(&Template, &Scope, &[&str], &mut Diagnostics) + 'l;
+
 /// Checks every template of a target: that it can be read, and that all names in it are known.
 pub(crate) fn look(
     project: &Project,
     target: &RenderTarget,
-    look: &mut dyn FnMut(&Template, &Scope, &[&str], &mut Diagnostics),
+    look: &mut Look<'_>,
     problems: &mut Diagnostics,
 ) {
     for tree in &target.trees {
@@ -147,7 +157,7 @@ fn grow(
     project: &Project,
     tree: &Tree,
     scope: &Scope,
-    cluster: Option<String>,
+    cluster: Option<&str>,
     files: &mut Files,
     problems: &mut Vec<String>,
 ) {
@@ -185,7 +195,7 @@ fn grow(
             Ok(text) => {
                 let file = File {
                     text,
-                    cluster: cluster.clone(),
+                    cluster: cluster.map(str::to_owned),
                     from: name.clone(),
                 };
                 if let Some(other) = files.insert(path.clone(), file) {

@@ -460,6 +460,12 @@ fn make_folders(folder: &Path) -> std::io::Result<()> {
             let made = error.kind() == std::io::ErrorKind::AlreadyExists && folder.is_dir();
             if made { Ok(()) } else { Err(error) }
         })?;
+        // The folder above a relative name is the one we are in.
+        let above = if above.as_os_str().is_empty() {
+            Path::new(".")
+        } else {
+            above
+        };
         std::fs::File::open(above)?.sync_all()?;
     }
     Ok(())

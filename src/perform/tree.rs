@@ -144,10 +144,14 @@ fn hash(bytes: &[u8]) -> String {
 }
 
 fn lines(record: &BTreeMap<String, String>) -> String {
-    record
-        .iter()
-        .map(|(path, hash)| format!("{hash}  {path}\n"))
-        .collect()
+    let mut text = String::new();
+    for (path, hash) in record {
+        text.push_str(hash);
+        text.push_str("  ");
+        text.push_str(path);
+        text.push('\n');
+    }
+    text
 }
 
 /// What was written the last time. Lines that are none, and paths that lead out, say nothing.
