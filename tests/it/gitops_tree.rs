@@ -1,4 +1,4 @@
-//! The GitOps tree: what is rendered, what stops it, and what the playbook may and may not do to clusters and repositories. No machine room is
+//! The tree of Flux: what is rendered, what stops it, and what the playbook may and may not do to clusters and repositories. No machine room is
 //! needed for any of it.
 
 use std::collections::{BTreeMap, BTreeSet};
