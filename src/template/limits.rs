@@ -21,7 +21,7 @@ pub(super) fn of_template(source: &str) -> Result<(), Error> {
             if branches > BRANCHES {
                 return Err(refuse(
                     block.start,
-                    format!("more than {BRANCHES} `elif` are in this template"),
+                    &format!("more than {BRANCHES} `elif` are in this template"),
                 ));
             }
         }
@@ -89,14 +89,14 @@ fn of_part(source: &str, offset: usize) -> Result<(), Error> {
         if links > LINKS {
             return Err(refuse(
                 offset + at,
-                format!("more than {LINKS} signs and operators hang on each other here"),
+                &format!("more than {LINKS} signs and operators hang on each other here"),
             ));
         }
     }
     Ok(())
 }
 
-fn refuse(at: usize, message: String) -> Error {
+fn refuse(at: usize, message: &str) -> Error {
     Error {
         message: format!("{message}: put parts of it into `{{% set %}}`"),
         range: Some(at..at + 1),
