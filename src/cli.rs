@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::document::{Diagnostics, Sources};
-use crate::observe::put;
+use crate::observe::{Detached, put};
 use crate::plan::{Extent, Selection};
 use crate::project::{Broken, PLAYBOOKS, Project};
 use crate::run::Mode;
@@ -386,8 +386,9 @@ pub fn main() -> ExitCode {
     match dispatch(args.command, &context) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
+            // Not even the last word waits for somebody who does not read.
             put(
-                &mut std::io::stderr().lock(),
+                &mut Detached::new(std::io::stderr()),
                 &error.render(context.colour_err),
             );
             ExitCode::from(error.code())
@@ -502,6 +503,15 @@ fn all_problems(broken: Broken) -> (Sources, Diagnostics) {
         crate::plan::further_problems(project, &mut problems);
     }
     (broken.sources, problems)
+}
+
+/// The program that gives processes a session of their own, where there is a terminal that they must not have.
+fn own_sessions() -> Option<PathBuf> {
+    if crate::process::session::has_terminal() {
+        std::env::current_exe().ok()
+    } else {
+        None
+    }
 }
 
 /// The caller's environment, as far as it is text.

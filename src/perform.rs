@@ -56,6 +56,8 @@ pub struct Settings {
     pub confirm: Vec<String>,
     /// Who confirms.
     pub who: String,
+    /// The program that gives processes a session of their own; none where there is no terminal to keep them from.
+    pub session: Option<PathBuf>,
     /// How a person is asked.
     pub ask: Ask,
     /// Values that stand in for every provider of secrets, by reference.
@@ -377,7 +379,7 @@ impl Executor for Performer {
             Duty::Criterion { judge, .. } => work.criterion(judge, &scope).await,
         };
         if let Some(log) = &work.log {
-            self.scrub_log(log, knew);
+            self.scrub_log(log, knew).await;
         }
         match result {
             Ok(end) => match end {

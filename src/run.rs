@@ -11,6 +11,7 @@ use crate::plan::{Duty, Plan, TaskIx, TaskKey};
 
 pub mod decide;
 pub mod event;
+mod frontier;
 pub mod outcome;
 pub mod past;
 #[cfg(test)]
@@ -20,6 +21,8 @@ pub use decide::{Decision, Limits, Mode, decide};
 pub use event::Event;
 pub use outcome::{AttemptEnd, Failure, FailureKind, Outcome, OutputValue, SkipReason};
 pub use past::{Past, SIGNED};
+
+use frontier::Frontier;
 
 /// Time since this process began to work on the run. Wall-clock time decides nothing.
 pub type Elapsed = Duration;
@@ -87,7 +90,7 @@ pub struct Run {
     spent: Vec<Duration>,
     index: BTreeMap<TaskKey, TaskIx>,
     running: BTreeSet<TaskIx>,
-    first_open: usize,
+    frontier: Frontier,
     cancelled: bool,
     failed: bool,
     ended: bool,
@@ -110,7 +113,7 @@ impl Run {
                 .map(|(ix, task)| (task.key.clone(), ix))
                 .collect(),
             running: BTreeSet::new(),
-            first_open: 0,
+            frontier: Frontier::new(plan),
             cancelled: false,
             failed: false,
             ended: false,
@@ -158,9 +161,15 @@ impl Run {
         &self.running
     }
 
-    /// Every task before this one is settled.
-    pub fn first_open(&self) -> usize {
-        self.first_open
+    /// The tasks about which something can be decided, in the plan's order: not settled, not running, and either nothing that they need
+    /// is open or something that they need did not succeed.
+    pub fn ripe(&self) -> &BTreeSet<TaskIx> {
+        self.frontier.ripe()
+    }
+
+    /// Whether some task is not settled.
+    pub fn is_open(&self) -> bool {
+        self.frontier.is_open()
     }
 
     /// Whether somebody asked to stop.
@@ -291,23 +300,27 @@ impl Run {
     /// Keeps the two shortcuts that make deciding cheap.
     fn note_progress(&mut self, event: &Event) {
         match event {
-            Event::AttemptStarted { task, .. } => self.running.extend(self.find(task)),
+            Event::AttemptStarted { task, .. } => {
+                self.running.extend(self.find(task));
+                self.note_state(task);
+            }
             Event::AttemptEnded { task, .. } => {
                 if let Some(ix) = self.find(task) {
                     self.running.remove(&ix);
                 }
+                self.note_state(task);
             }
             Event::RunResumed { .. } => {
                 self.running.clear();
-                self.first_open = 0;
+                self.frontier.restart(&self.states);
             }
-            Event::TaskReopened { .. } => self.first_open = 0,
+            Event::TaskSkipped { task, .. }
+            | Event::TaskReopened { task, .. }
+            | Event::Assumed { task, .. } => self.note_state(task),
             Event::RunStarted { .. }
             | Event::SurvivorEnded { .. }
             | Event::ProcessStarted { .. }
-            | Event::TaskSkipped { .. }
             | Event::Confirmed { .. }
-            | Event::Assumed { .. }
             | Event::Accepted { .. }
             | Event::FileWritten { .. }
             | Event::Paused { .. }
@@ -315,11 +328,11 @@ impl Run {
             | Event::Interrupted { .. }
             | Event::RunEnded { .. } => {}
         }
-        while matches!(
-            self.states.get(self.first_open),
-            Some(TaskState::Settled(_))
-        ) {
-            self.first_open += 1;
+    }
+
+    fn note_state(&mut self, task: &TaskKey) {
+        if let Some(ix) = self.find(task) {
+            self.frontier.note(ix, &self.states[ix.index()]);
         }
     }
 

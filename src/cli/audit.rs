@@ -95,7 +95,13 @@ pub(super) fn audit(
     let secrets_file = secrets
         .secrets_file
         .clone()
-        .or_else(|| options.secrets_file.clone());
+        // A path into the project is kept as one of it.
+        .or_else(|| {
+            options
+                .secrets_file
+                .as_ref()
+                .map(|path| project.root.join(path))
+        });
     let performer = look::asking_performer(&project, &plan, secrets_file.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

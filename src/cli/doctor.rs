@@ -69,10 +69,10 @@ pub(super) fn doctor(context: &Context, json: bool) -> Result<u8, Error> {
         what: "process trees".into(),
         fine: true,
         found: if cfg!(target_os = "linux") {
-            "whole trees are owned, also what leaves its session; survivors of a crash are found"
+            "whole trees are owned, also what leaves its session; survivors of a crash are found and ended"
                 .into()
         } else {
-            "process groups only: this system does not tell what has left its group".into()
+            "process groups only: on this system nothing tells what has left its group, or survived a crash (docs/trust.md)".into()
         },
         help: None,
     });

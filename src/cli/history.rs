@@ -1,14 +1,18 @@
 //! `status`, `runs` and `logs`: what journals tell.
 
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _, Write};
 use std::path::PathBuf;
 
 use crate::cli::error::Error;
 use crate::cli::{Context, edits, exit};
 use crate::journal::Journal;
 use crate::observe::history::{self as told, RunSummary, Standing};
-use crate::observe::{put, report, view::Frame};
+use crate::observe::{put, report, view::Frame, words::clean};
 use crate::run::Event;
 use crate::workspace::{RunFolder, Workspace};
+
+/// The longest piece of a line that is shown at once.
+const LONGEST: u64 = 64 * 1024;
 
 /// `status`.
 pub(super) fn status(context: &Context, wanted: Option<&str>, json: bool) -> Result<u8, Error> {
@@ -128,12 +132,36 @@ pub(super) fn logs(
                 Some(&error),
             )
         })?;
-        if std::io::copy(&mut file, &mut out).is_err() {
+        let shown = if std::io::stdout().is_terminal() {
+            show(file, &mut out)
+        } else {
+            std::io::copy(&mut file, &mut out).map(drop)
+        };
+        if shown.is_err() {
             // The reader has had enough.
             break;
         }
     }
     Ok(exit::DONE)
+}
+
+/// Shows a log on a terminal: nothing in it may move the cursor, ring the bell or name the window.
+fn show(log: std::fs::File, out: &mut dyn Write) -> std::io::Result<()> {
+    let mut log = BufReader::new(log);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        // A line without an end is shown in pieces.
+        if log.by_ref().take(LONGEST).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        let ends = line.ends_with(b"\n");
+        let text = clean(&String::from_utf8_lossy(&line));
+        out.write_all(text.as_bytes())?;
+        if ends {
+            out.write_all(b"\n")?;
+        }
+    }
 }
 
 fn find(workspace: &Workspace, wanted: Option<&str>) -> Result<(RunFolder, RunSummary), Error> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::cli::error::Error;
 use crate::cli::work::make_plan;
-use crate::cli::{Context, PlanHow, all_problems, edits, environment, exit};
+use crate::cli::{Context, PlanHow, all_problems, edits, environment, exit, own_sessions};
 use crate::journal::Journal;
 use crate::observe::{listing, put};
 use crate::perform::{Pace, Performer, Settings, Verdict};
@@ -173,6 +173,7 @@ pub(super) fn asking_performer(
         yes: false,
         confirm: Vec::new(),
         who: String::new(),
+        session: own_sessions(),
         ask: Arc::new(|_| None),
         secrets,
     };

@@ -1,24 +1,24 @@
 //! `run`, `verify` and `resume`: where everything is wired.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::io::{BufRead as _, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::cli::error::Error;
-use crate::cli::{Context, How, Output, ResumeHow, environment, exit, reopen};
+use crate::cli::{Context, How, Output, ResumeHow, environment, exit, own_sessions, reopen};
 use crate::engine::{Engine, Observer, interrupt};
 use crate::journal::{Journal, Record};
-use crate::observe::{Ending, JsonLines, Lines, Progress, Terminal, view::Frame};
+use crate::observe::{Detached, Ending, JsonLines, Lines, Progress, Terminal, view::Frame};
 use crate::perform::secrets::read_secrets_file;
 use crate::perform::{Ask, Known, Pace, Performer, Prompt, Settings};
 use crate::plan::fingerprint::with_tools;
 use crate::plan::{self, Extent, Ingredients, Plan, Selection, TaskIx};
 use crate::playbook::Effect;
 use crate::process::guardian::Guardian;
-use crate::process::{Identity, end_survivors};
+use crate::process::{Identity, end_survivors_of, leash};
 use crate::project::Project;
 use crate::run::event::{Options, RunResult, Who};
 use crate::run::{Event, Limits, Past, Run};
@@ -59,19 +59,19 @@ pub(super) fn run(
         yes: how.advance.yes,
         confirm: how.advance.confirm.clone(),
         extent,
-        secrets_file: absolute(how.secrets.secrets_file.as_deref())?,
+        secrets_file: portable(&project.root, how.secrets.secrets_file.as_deref())?,
     };
     let workspace = Workspace::open_or_create(&project.root)?;
     let locks = take_locks(&workspace, &project, &plan, None)?;
-    let mut survivors = Vec::new();
-    if let Some(newest) = workspace.newest()? {
-        survivors = end_what_is_left(&newest, &[]);
-    }
+    let survivors = end_what_is_left(&workspace)?;
     let now = Timestamp::now();
     let chance = u16::try_from(now.subsec_nanosecond().unsigned_abs() / 15_259).unwrap_or(0)
         ^ u16::try_from(std::process::id() & 0xffff).unwrap_or(0);
     let folder = workspace.create_run(now, chance)?;
-    let journal = Journal::create(&folder.journal())?;
+    let journal = Journal::create(&folder.journal()).map_err(|error| {
+        Error::cannot_start("the journal cannot be made", Some(&error))
+            .hint("make room or mend the permissions, then type the same again; nothing was run")
+    })?;
     let started = Event::RunStarted {
         run: folder.id().to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -114,7 +114,7 @@ pub(super) fn resume(context: &Context, how: &ResumeHow) -> Result<u8, Error> {
             "run {} is done: there is nothing to go on with; `bootstrap run` asks everything again\n",
             folder.id()
         );
-        crate::observe::put(&mut std::io::stderr().lock(), &text);
+        crate::observe::put(&mut Detached::new(std::io::stderr()), &text);
         return Ok(exit::DONE);
     }
     let options = Options {
@@ -137,7 +137,7 @@ pub(super) fn resume(context: &Context, how: &ResumeHow) -> Result<u8, Error> {
         &plan,
         Some(folder.id().as_str()),
     )?);
-    let survivors = end_what_is_left(&folder, &records);
+    let survivors = end_what_is_left(&Workspace::of(&project.root))?;
     let past = reopen::past(&records);
     let run = reopen::fold(&plan, &records)?;
     let assumed = reopen::assumed(&plan, &run, &how.assume)?;
@@ -150,7 +150,7 @@ pub(super) fn resume(context: &Context, how: &ResumeHow) -> Result<u8, Error> {
     let opened = reopen::edited(&plan, &run, &edits)?;
     if output != Output::Json {
         crate::observe::put(
-            &mut std::io::stderr().lock(),
+            &mut Detached::new(std::io::stderr()),
             &super::edits::text(&edits, context.colour_err),
         );
     }
@@ -293,8 +293,9 @@ impl Session<'_> {
         first: &Event,
         again: Option<&Again>,
     ) -> Result<u8, Error> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+        // One thread decides and every process has its own: a step is not handed from thread to thread in between. What takes long
+        // without waiting (masking output, asking a person, masking a log again) is on threads of its own.
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .max_blocking_threads(1024)
             .enable_all()
             .build()
@@ -309,6 +310,7 @@ impl Session<'_> {
             });
         }
         let observers = self.observers(terminal.as_ref());
+        let _leash = leash(self.folder.path());
         let plan = Arc::clone(&self.plan);
         let limits = Limits {
             jobs: self.options.jobs,
@@ -410,12 +412,14 @@ impl Session<'_> {
             .and_then(|scale| scale.parse().ok())
             .map_or_else(Pace::default, Pace::new);
         let secrets = match &self.options.secrets_file {
-            Some(path) => Some(read_secrets_file(path).map_err(|why| {
-                Error::cannot_start(
-                    format!("the secrets file {} cannot be used: {why}", path.display()),
-                    None,
-                )
-            })?),
+            Some(path) => Some(read_secrets_file(&self.project.root.join(path)).map_err(
+                |why| {
+                    Error::cannot_start(
+                        format!("the secrets file {} cannot be used: {why}", path.display()),
+                        None,
+                    )
+                },
+            )?),
             None => None,
         };
         let settings = Settings {
@@ -426,6 +430,7 @@ impl Session<'_> {
             yes: self.options.yes,
             confirm: self.options.confirm.clone(),
             who: who().user,
+            session: own_sessions(),
             ask: ask(terminal.cloned()),
             secrets,
         };
@@ -448,15 +453,19 @@ impl Session<'_> {
             folder: Some(self.folder.clone()),
             colour,
         };
+        let out = match self.output {
+            Output::Json => Detached::new(std::io::stdout()),
+            Output::Auto | Output::Plain => Detached::new(std::io::stderr()),
+        };
         match (self.output, terminal) {
-            (Output::Json, _) => vec![Box::new(JsonLines::new(Box::new(std::io::stdout())))],
+            (Output::Json, _) => vec![Box::new(JsonLines::new(Box::new(out)))],
             (Output::Auto, Some(terminal)) => vec![
                 Box::new(Progress::new(terminal.clone(), colour)),
-                Box::new(Ending::new(Box::new(std::io::stderr()), frame)),
+                Box::new(Ending::new(Box::new(out), frame)),
             ],
             (Output::Auto | Output::Plain, _) => vec![
-                Box::new(Lines::new(Box::new(std::io::stderr()), colour)),
-                Box::new(Ending::new(Box::new(std::io::stderr()), frame)),
+                Box::new(Lines::new(Box::new(out.clone()), colour)),
+                Box::new(Ending::new(Box::new(out), frame)),
             ],
         }
     }
@@ -513,11 +522,16 @@ pub(super) fn fingerprints(plan: &Plan) -> Vec<(crate::plan::TaskKey, crate::pla
         .collect()
 }
 
-fn absolute(path: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+/// A path that still leads there when the project has moved, if it leads into the project.
+fn portable(root: &Path, path: Option<&Path>) -> Result<Option<PathBuf>, Error> {
     path.map(|path| {
-        std::path::absolute(path).map_err(|error| {
+        let path = std::path::absolute(path).map_err(|error| {
             Error::cannot_start(format!("{} is no path", path.display()), Some(&error))
-        })
+        })?;
+        Ok(path
+            .strip_prefix(root)
+            .map(Path::to_path_buf)
+            .unwrap_or(path))
     })
     .transpose()
 }
@@ -683,22 +697,62 @@ fn newest_to_resume(workspace: &Workspace) -> Result<Option<RunFolder>, Error> {
     Ok(None)
 }
 
-/// Ends what a dead run left running; what it was becomes part of the journal.
-fn end_what_is_left(folder: &RunFolder, records: &[Record<Event>]) -> Vec<Event> {
-    let known: Vec<Identity> = records
-        .iter()
-        .filter_map(|record| match &record.event {
-            Event::ProcessStarted { identity, .. } => serde_json::from_value(identity.clone()).ok(),
-            _ => None,
-        })
-        .collect();
-    end_survivors(&format!("{}/", folder.id()), &known)
+/// Ends what dead runs of this project left running, whichever they are; what it was becomes part of the journal. To be called under the
+/// lock of the project: nobody else's run is alive.
+fn end_what_is_left(workspace: &Workspace) -> Result<Vec<Event>, Error> {
+    let mut marker_prefixes = Vec::new();
+    let mut known: Vec<Identity> = Vec::new();
+    for folder in workspace.runs()? {
+        if !folder.journal().exists() || has_ended(&folder.journal()) {
+            continue;
+        }
+        marker_prefixes.push(format!("{}/", folder.id()));
+        // A damaged journal names nobody; the mark does.
+        if let Ok(loaded) = Journal::<Event>::load_read_only(&folder.journal()) {
+            known.extend(
+                loaded
+                    .records
+                    .iter()
+                    .filter_map(|record| match &record.event {
+                        Event::ProcessStarted { identity, .. } => {
+                            serde_json::from_value(identity.clone()).ok()
+                        }
+                        _ => None,
+                    }),
+            );
+        }
+    }
+    if marker_prefixes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let survivors = end_survivors_of(&marker_prefixes, &known);
+    Ok(survivors
         .into_iter()
         .map(|survivor| Event::SurvivorEnded {
             pid: survivor.pid,
             command: survivor.command,
         })
-        .collect()
+        .collect())
+}
+
+/// Whether the last line of a journal is the end of the run: then its runner has ended all that it had started. Reads that line only,
+/// because there may be many runs.
+fn has_ended(journal: &Path) -> bool {
+    const LINE: u64 = 512;
+    let end = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(journal)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LINE)))?;
+        let mut end = Vec::new();
+        file.read_to_end(&mut end)?;
+        Ok(end)
+    };
+    let Ok(end) = end() else { return false };
+    let Some(lines) = end.strip_suffix(b"\n") else {
+        return false;
+    };
+    let last = lines.rsplit(|&byte| byte == b'\n').next().unwrap_or(lines);
+    String::from_utf8_lossy(last).contains("\"event\":{\"run-ended\":")
 }
 
 /// How a person is asked: at the terminal, one question at a time, with the display out of the way.

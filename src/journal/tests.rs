@@ -314,7 +314,7 @@ fn a_live_journal_can_be_read() {
 #[cfg(target_os = "linux")]
 fn after_one_failed_write_no_other_is_tried() {
     let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut journal = Journal::<Event>::at(Path::new("/dev/full"), file, 0, 0);
+    let mut journal = Journal::<Event>::at(Path::new("/dev/full"), Box::new(file), 0, 0);
     let mut append = || {
         journal
             .append(&Event::Settled, at(0), Durability::Later)

@@ -7,13 +7,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use minijinja::value::Value;
-use tokio::time::Instant;
 use zeroize::Zeroizing;
 
 use crate::perform::stage::PipeOutput;
 use crate::perform::{Stop, Work};
 use crate::playbook::{Pause, Tool};
-use crate::process::{self, Command, Ended, Exit, Input, StartError};
+use crate::process::{self, Command, Ended, Exit, Input, StartError, Stopwatch};
 use crate::run::event::Note;
 use crate::run::{Event, Failure, FailureKind};
 use crate::template::{self, Scope};
@@ -24,6 +23,8 @@ const LAST_LINES: usize = 12;
 const TAIL: u64 = 16 * 1024;
 /// How much of a stage's output is kept: what flows through a pipe must be whole.
 const CAPTURE: usize = 64 * 1024 * 1024;
+/// How much is kept where nobody needs it whole: enough to say how it failed.
+const GLIMPSE: usize = 256 * 1024;
 /// How often a command that said *again* is asked again at first, and at most.
 const AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
@@ -48,6 +49,8 @@ pub(crate) struct Request {
     pub(crate) log: Option<PathBuf>,
     /// Whether it acts on the world: then its start is a fact, and its lines are shown.
     pub(crate) acts: bool,
+    /// Whether what it prints is needed, and so must be whole.
+    pub(crate) whole: bool,
 }
 
 impl Answer {
@@ -192,7 +195,7 @@ impl Work<'_> {
     pub(crate) async fn command(&self, request: &Request) -> Result<Answer, Stop> {
         let tool = self.tool(&request.argv);
         let mut pause = AGAIN;
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         loop {
             let answer = self.start(request).await?;
             let Some((name, tool)) = tool else {
@@ -257,7 +260,8 @@ impl Work<'_> {
         command.stdin = request.stdin.clone().map_or(Input::Null, Input::Bytes);
         command.timeout = Some(settings.pace.timeout(request.timeout));
         command.log.clone_from(&request.log);
-        command.capture = CAPTURE;
+        command.capture = if request.whole { CAPTURE } else { GLIMPSE };
+        command.session.clone_from(&settings.session);
         let shown = self
             .performer
             .mask
@@ -315,7 +319,7 @@ impl Work<'_> {
         if exit == Exit::Cancelled {
             return Err(Stop::Cancelled);
         }
-        if stdout_truncated {
+        if stdout_truncated && request.whole {
             return Err(Failure::new(
                 FailureKind::System,
                 format!(
@@ -378,12 +382,13 @@ impl Work<'_> {
             timeout: Duration::from_secs(60),
             log: None,
             acts: false,
+            whole: false,
         };
         let turn = tokio::select! {
             turn = turn.lock() => turn,
             () = self.cancel.termed() => return Err(Stop::Cancelled),
         };
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let mut told = false;
         loop {
             if Box::pin(self.start(&check)).await?.succeeded() {

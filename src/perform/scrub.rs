@@ -18,10 +18,15 @@ const CHUNK: usize = 256 * 1024;
 
 impl Performer {
     /// Masks the log of an attempt again, if the mask has learned something since it knew `before`.
-    pub(super) fn scrub_log(&self, log: &Path, before: u64) {
+    pub(super) async fn scrub_log(&self, log: &Path, before: u64) {
         let now = self.mask.version();
-        // A log that cannot be masked again now is tried again, and told of, at the end of the run.
-        let fine = now == before || scrub(log, &self.mask).is_ok() || !log.exists();
+        // A log may be long, and whoever wants to stop the run must be heard meanwhile. One that cannot be masked again now is tried
+        // again, and told of, at the end of the run.
+        let fine = now == before || {
+            let (path, mask) = (log.to_path_buf(), self.mask.clone());
+            let scrubbed = tokio::task::spawn_blocking(move || scrub(&path, &mask).is_ok());
+            scrubbed.await.unwrap_or(false) || !log.exists()
+        };
         if fine {
             self.clean_logs().insert(log.to_path_buf(), now);
         }

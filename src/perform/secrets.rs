@@ -430,6 +430,7 @@ impl Work<'_> {
             timeout: TIMEOUT,
             log: None,
             acts: false,
+            whole: true,
         };
         let answer = Box::pin(self.command(&request)).await?;
         if !answer.succeeded() {

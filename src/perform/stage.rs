@@ -83,8 +83,9 @@ impl Work<'_> {
             match stage {
                 Stage::Exec(exec) => {
                     let secret = exec.secret || (last && body.secret);
-                    let request =
+                    let mut request =
                         self.request(exec, body, scope, flowing.take(), last && !secret)?;
+                    request.whole = !last || secret || needs_words(body) || !request.acts;
                     let answer = self.command(&request).await?;
                     if !answer.succeeded() {
                         let command = self
@@ -158,6 +159,7 @@ impl Work<'_> {
             timeout: exec.timeout.unwrap_or(body.timeout),
             log,
             acts,
+            whole: true,
         })
     }
 
@@ -325,6 +327,12 @@ impl Work<'_> {
     }
 }
 
+/// Whether anything is done with what an action prints.
+fn needs_words(body: &Body) -> bool {
+    let retries = body.retry.as_ref().and_then(|retry| retry.when.as_ref());
+    !body.outputs.is_empty() || body.met.is_some() || body.maybe.is_some() || retries.is_some()
+}
+
 /// Writes a file whole or not at all, and only if it is different. Gives whether it was written.
 pub fn write_file(path: &Path, text: &[u8], mode: u32) -> std::io::Result<bool> {
     if let Ok(old) = std::fs::read(path)
@@ -334,7 +342,7 @@ pub fn write_file(path: &Path, text: &[u8], mode: u32) -> std::io::Result<bool> 
         return Ok(false);
     }
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
+    make_folders(folder)?;
     let file = tempfile::Builder::new()
         .prefix(".bootstrap-")
         .make_in(folder, |path| {
@@ -352,6 +360,22 @@ pub fn write_file(path: &Path, text: &[u8], mode: u32) -> std::io::Result<bool> 
     file.persist(path).map_err(|error| error.error)?;
     std::fs::File::open(folder)?.sync_all()?;
     Ok(true)
+}
+
+/// Makes a folder with all above it, so that they outlive a power cut as the file does.
+fn make_folders(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent() {
+        make_folders(above)?;
+        std::fs::create_dir(folder).or_else(|error| {
+            let made = error.kind() == std::io::ErrorKind::AlreadyExists && folder.is_dir();
+            if made { Ok(()) } else { Err(error) }
+        })?;
+        std::fs::File::open(above)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// How two texts of a file differ, as `diff -u` shows it; empty if they do not.

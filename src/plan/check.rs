@@ -1,6 +1,6 @@
 //! What must hold before anything runs: names exist, texts parse, claims have their proof, rules are kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::value::Value;
 
@@ -249,7 +249,9 @@ pub(super) fn drafts(
     problems: &mut Diagnostics,
 ) {
     let mut seen: BTreeSet<(String, String)> = BTreeSet::new();
-    for (at, task) in tasks.iter().enumerate() {
+    let mut told: BTreeSet<(&TaskKey, Span)> = BTreeSet::new();
+    let mut giving: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for task in tasks {
         let outputs: Vec<(&str, Vec<&str>)> = task
             .sources
             .iter()
@@ -267,18 +269,18 @@ pub(super) fn drafts(
                 (step.as_str(), names)
             })
             .collect();
-        let elsewhere: Vec<&str> = project
-            .playbook
-            .stories
-            .get(&task.story)
-            .into_iter()
-            .flat_map(|story| &story.steps)
-            .filter(|step| !step.body.outputs.is_empty())
-            .map(|step| step.id.as_str())
-            .collect();
+        let elsewhere = giving.entry(task.story.as_str()).or_insert_with(|| {
+            let story = project.playbook.stories.get(&task.story);
+            story
+                .into_iter()
+                .flat_map(|story| &story.steps)
+                .filter(|step| !step.body.outputs.is_empty())
+                .map(|step| step.id.as_str())
+                .collect()
+        });
         let outputs = Outputs {
             before: &outputs,
-            elsewhere: &elsewhere,
+            elsewhere,
         };
         let step = format!("{}/{}", task.story, task.step);
         if project.playbook.is_broken("items of step", &step) || unbound.contains(&task.key) {
@@ -310,11 +312,7 @@ pub(super) fn drafts(
                 }
             }
         }
-        if tasks.len() < 2000
-            && tasks[..at]
-                .iter()
-                .any(|other| other.key == task.key && other.span == task.span)
-        {
+        if !told.insert((&task.key, task.span)) {
             problems.push(Diagnostic::at(
                 task.span,
                 format!("two tasks would be called `{}`", task.key),

@@ -1,6 +1,6 @@
 //! Playbook and inventory become tasks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use minijinja::value::ValueKind;
@@ -178,7 +178,9 @@ impl Maker<'_> {
         done: &[(String, std::ops::Range<usize>)],
     ) -> std::ops::Range<usize> {
         let first = self.drafts.len();
-        let order = self.step_order(story);
+        let places = places(story);
+        let gives = story.steps.iter().any(|step| !step.body.outputs.is_empty());
+        let order = self.step_order(story, &places);
         // Where the tasks of each step of this story are, by the step's place in the file.
         let mut ranges: Vec<std::ops::Range<usize>> = vec![0..0; story.steps.len()];
         let before = self.sinks_of_needs(story, done);
@@ -188,8 +190,8 @@ impl Maker<'_> {
             let needed: Vec<usize> = step
                 .needs
                 .iter()
-                .filter_map(|(need, _)| story.steps.iter().position(|other| other.id == *need))
-                .flat_map(|need| ranges[need].clone())
+                .filter_map(|(need, _)| places.get(need.as_str()))
+                .flat_map(|&need| ranges[need].clone())
                 .collect();
             let candidates: &[usize] = if step.needs.is_empty() {
                 &before
@@ -198,7 +200,12 @@ impl Maker<'_> {
             };
             for (item, scope) in self.items(&step.for_each, step.span) {
                 let needs = self.joined(&item, candidates);
-                self.step_task(story, step, item, scope, needs);
+                let sources = if gives {
+                    self.outputs_of(story, &item, &(0..self.drafts.len()), &needs)
+                } else {
+                    Vec::new()
+                };
+                self.step_task(story, step, item, scope, needs, sources);
             }
             ranges[at] = begin..self.drafts.len();
         }
@@ -222,7 +229,11 @@ impl Maker<'_> {
                     Judge::Check(_) => Effect::Reads,
                     Judge::SignOff(_) => Effect::Manual,
                 };
-                let sources = self.outputs_of(story, &item, &(first..steps_end), &needs);
+                let sources = if gives {
+                    self.outputs_of(story, &item, &(first..steps_end), &needs)
+                } else {
+                    Vec::new()
+                };
                 self.drafts.push(Task {
                     story: story.id.clone(),
                     step: format!("criterion-{}", at + 1),
@@ -256,6 +267,7 @@ impl Maker<'_> {
         item: Item,
         scope: Scope,
         needs: Vec<TaskIx>,
+        sources: Vec<(String, Vec<TaskIx>)>,
     ) {
         let binder = Binder {
             templates: &self.project.templates,
@@ -317,7 +329,6 @@ impl Maker<'_> {
             .map(|lock| self.render(lock, &scope))
             .collect();
         let made_of = fingerprint::of_step(self.project, &self.written_files, step, &scope);
-        let sources = self.outputs_of(story, &item, &(0..self.drafts.len()), &needs);
         self.drafts.push(Task {
             story: story.id.clone(),
             step: step.id.clone(),
@@ -339,12 +350,12 @@ impl Maker<'_> {
     }
 
     /// The order of a story's steps; unknown needs and cycles are told here.
-    fn step_order(&mut self, story: &Story) -> Vec<usize> {
+    fn step_order(&mut self, story: &Story, places: &BTreeMap<&str, usize>) -> Vec<usize> {
         let mut needs = Vec::with_capacity(story.steps.len());
         for step in &story.steps {
             let mut mine = Vec::new();
             for (need, span) in &step.needs {
-                if let Some(at) = story.steps.iter().position(|other| other.id == *need) {
+                if let Some(&at) = places.get(need.as_str()) {
                     mine.push(at);
                 } else if self.project.playbook.is_broken("steps of story", &story.id) {
                     // Perhaps it is the step without an id.
@@ -440,9 +451,6 @@ impl Maker<'_> {
         range: &std::ops::Range<usize>,
         needs: &[TaskIx],
     ) -> Vec<(String, Vec<TaskIx>)> {
-        if story.steps.iter().all(|step| step.body.outputs.is_empty()) {
-            return Vec::new();
-        }
         let mut ancestors = std::collections::BTreeSet::new();
         let mut stack: Vec<TaskIx> = needs.to_vec();
         while let Some(at) = stack.pop() {
@@ -556,6 +564,15 @@ impl Maker<'_> {
             .text(template, scope)
             .unwrap_or_else(|_| template.source.clone())
     }
+}
+
+/// Where each step of a story stands; of two that share a name (which is told elsewhere) the first.
+fn places(story: &Story) -> BTreeMap<&str, usize> {
+    let mut places = BTreeMap::new();
+    for (at, step) in story.steps.iter().enumerate() {
+        places.entry(step.id.as_str()).or_insert(at);
+    }
+    places
 }
 
 fn uses_outputs(arguments: &[Argument]) -> bool {

@@ -910,3 +910,88 @@ fn a_failed_need_skips_its_dependents_and_the_rest_goes_on_when_asked_to() {
     .unwrap();
     assert!(run.ended());
 }
+
+/// What is ripe, looked for in the whole plan: what the kept set must agree with.
+fn ripe_by_looking(plan: &Plan, run: &Run) -> BTreeSet<TaskIx> {
+    plan.tasks()
+        .filter(|(ix, task)| {
+            let open = !matches!(
+                run.state(*ix),
+                TaskState::Settled(_) | TaskState::Running { .. }
+            );
+            let all = task.needs.iter().all(|&need| run.outcome(need).is_some());
+            let broken = task
+                .needs
+                .iter()
+                .any(|&need| run.outcome(need).is_some_and(|how| !how.satisfies()));
+            open && (all || broken)
+        })
+        .map(|(ix, _)| ix)
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_ripe_is_kept_right_through_every_event_of_any_journal_and_reopenings(
+        ((needs, locks), jobs, mode, lives) in any_lives(),
+        reopened in proptest::collection::vec(0_usize..14, 0..5),
+    ) {
+        let plan = plan_of(&needs, &locks);
+        let events = journal_of(&plan, jobs, mode, &lives)?;
+        let mut run = Run::new(&plan);
+        prop_assert_eq!(run.ripe(), &ripe_by_looking(&plan, &run));
+        for event in &events {
+            run.apply(&plan, event, Duration::ZERO).unwrap();
+            prop_assert_eq!(run.ripe(), &ripe_by_looking(&plan, &run));
+            let open = plan.tasks().any(|(ix, _)| run.outcome(ix).is_none());
+            prop_assert_eq!(run.is_open(), open);
+        }
+        run.apply(&plan, &resumed(&plan), Duration::ZERO).unwrap();
+        for at in reopened.into_iter().filter(|&at| at < plan.len()) {
+            let task = key(at);
+            run.apply(&plan, &Event::TaskReopened { task, why: String::new() }, Duration::ZERO).unwrap();
+            prop_assert_eq!(run.ripe(), &ripe_by_looking(&plan, &run));
+        }
+    }
+}
+
+#[test]
+fn a_chain_of_ten_thousand_is_decided_about_without_walking_along_it() {
+    let count = 10_000;
+    let needs: Vec<Vec<usize>> = (0..count)
+        .map(|at: usize| at.checked_sub(1).into_iter().collect())
+        .collect();
+    let plan = plan_of(&needs, &[]);
+    let mut run = Run::new(&plan);
+    let limits = Limits {
+        jobs: 2,
+        mode: Mode::Drain,
+    };
+    for at in 0..count {
+        // One look at one task: what cannot be decided about is not looked at.
+        assert_eq!(run.ripe().len(), 1);
+        let decisions = decide(&plan, &run, Duration::ZERO, limits);
+        let [Decision::Start { task, .. }] = decisions.as_slice() else {
+            panic!("{decisions:?}");
+        };
+        assert_eq!(task.index(), at);
+        run.apply(&plan, &started(at, 1), Duration::ZERO).unwrap();
+        assert!(run.ripe().is_empty());
+        let end = Event::AttemptEnded {
+            task: key(at),
+            attempt: 1,
+            end: AttemptEnd::Changed {
+                why: "done".into(),
+                outputs: BTreeMap::new(),
+            },
+            elapsed_ms: 1,
+        };
+        run.apply(&plan, &end, Duration::ZERO).unwrap();
+    }
+    assert_eq!(
+        decide(&plan, &run, Duration::ZERO, limits),
+        [Decision::Finish]
+    );
+}

@@ -5,6 +5,8 @@
 mod cancel;
 mod commands;
 #[cfg(target_os = "linux")]
+mod conformance;
+#[cfg(target_os = "linux")]
 mod corpus;
 #[cfg(target_os = "linux")]
 mod crash;
