@@ -337,25 +337,20 @@ impl<'a> Engine<'a> {
                 biased;
                 Some(event) = fact_inbox.recv() => self.emit(&event)?,
                 Some(joined) = attempts.join_next_with_id() => {
-                    // All that have ended by now, so that their ends and what follows from them share one sync.
-                    let mut next = Some(joined);
-                    while let Some(joined) = next {
-                        while let Ok(event) = fact_inbox.try_recv() {
-                            self.emit(&event)?;
-                        }
-                        let (id, end) = match joined {
-                            Ok((id, end)) => (id, end),
-                            Err(error) => (error.id(), AttemptEnd::Failed {
-                                failure: Failure::new(FailureKind::System, "the program had a bug in this step (see the terminal)"),
-                                retry: false,
-                            }),
-                        };
-                        if let Some((task, attempt, begun)) = whose.remove(&id) {
-                            let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-                            let key = self.plan.task(task).key.clone();
-                            self.emit(&Event::AttemptEnded { task: key, attempt, end, elapsed_ms })?;
-                        }
-                        next = attempts.try_join_next_with_id();
+                    while let Ok(event) = fact_inbox.try_recv() {
+                        self.emit(&event)?;
+                    }
+                    let (id, end) = match joined {
+                        Ok((id, end)) => (id, end),
+                        Err(error) => (error.id(), AttemptEnd::Failed {
+                            failure: Failure::new(FailureKind::System, "the program had a bug in this step (see the terminal)"),
+                            retry: false,
+                        }),
+                    };
+                    if let Some((task, attempt, begun)) = whose.remove(&id) {
+                        let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+                        let key = self.plan.task(task).key.clone();
+                        self.emit(&Event::AttemptEnded { task: key, attempt, end, elapsed_ms })?;
                     }
                 }
                 Some(wish) = wishes.recv() => self.heed(wish, cancel)?,
