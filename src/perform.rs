@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use minijinja::value::Value;
 
-use crate::engine::{Executor, Order, Outputs, Reporter};
+use crate::engine::{Executor, NotCommitted, Order, Outputs, Reporter};
 use crate::plan::{Duty, Fingerprint, Plan, Task, TaskIx, TaskKey};
 use crate::playbook::{Judge, Question, RenderTarget};
 use crate::process::Cancel;
@@ -112,6 +112,13 @@ pub(crate) enum Stop {
     Failed(Box<Failure>, bool),
     /// It was cut short.
     Cancelled,
+}
+
+impl From<NotCommitted> for Stop {
+    fn from(_: NotCommitted) -> Self {
+        // The run is being stopped, and says why itself.
+        Self::Cancelled
+    }
 }
 
 impl From<Failure> for Stop {

@@ -20,8 +20,11 @@ use bootstrap::run::event::Who;
 use bootstrap::run::{AttemptEnd, Decision, Event, Limits, Mode, Run, decide};
 use bootstrap::template::{self, Expr, Scope, Template, Templates};
 
+/// Does all that is done with a text, with a folder for the files that this needs.
+pub type Reader = fn(&Path, &[u8]);
+
 /// The names of all readers, with the readers: what the corpus has a folder for.
-pub const READERS: [(&str, fn(&Path, &[u8])); 5] = [
+pub const READERS: [(&str, Reader); 5] = [
     ("document", document),
     ("inventory", inventory),
     ("template", template),
@@ -317,10 +320,7 @@ fn one_journal(folder: &Path, bytes: &[u8]) {
     };
     let torn = loaded.torn.as_ref().map_or(0, |torn| torn.bytes);
     let whole = bytes.len() - usize::try_from(torn).unwrap();
-    assert_eq!(
-        loaded.records.len(),
-        bytes[..whole].iter().filter(|&&byte| byte == b'\n').count()
-    );
+    assert_eq!(loaded.records.len(), lines(&bytes[..whole]));
 
     // Opening it cuts off what is torn and nothing else.
     let (mut opened, again) = Journal::<Event>::open(&path).unwrap();
@@ -359,13 +359,15 @@ fn one_journal(folder: &Path, bytes: &[u8]) {
     fs::write(&path, &bytes[..cut]).unwrap();
     let part = read_back(&path);
     assert_eq!(part.records, loaded.records[..part.records.len()]);
-    assert_eq!(
-        part.records.len(),
-        bytes[..cut].iter().filter(|&&byte| byte == b'\n').count()
-    );
+    assert_eq!(part.records.len(), lines(&bytes[..cut]));
 
     told(&loaded.records);
     goes_on(&loaded.records);
+}
+
+/// How many lines are ended.
+fn lines(bytes: &[u8]) -> usize {
+    bytes.split(|&byte| byte == b'\n').count() - 1
 }
 
 fn read_back(path: &Path) -> Loaded<Event> {

@@ -220,6 +220,9 @@ impl Executor for Actor {
     async fn execute(&self, order: Order, report: Reporter) -> AttemptEnd {
         let task = order.task.index();
         let found = self.watched.world().effects[task];
+        let Ok(_) = report.commit().await else {
+            return AttemptEnd::Cancelled;
+        };
         self.watched.at(|world| {
             self.examine(world, &order);
         });
@@ -410,6 +413,38 @@ async fn a_sync_that_is_left_out_or_comes_late_is_seen() {
             assert!(blindly, "{lie:?}");
         }
     }
+}
+
+/// Ends its attempts without touching anything, a moment after each began.
+struct Idler;
+
+impl Executor for Idler {
+    async fn execute(&self, _: Order, _: Reporter) -> AttemptEnd {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+        AttemptEnd::Unchanged {
+            why: "it was there".into(),
+            outputs: BTreeMap::new(),
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn attempts_that_touch_nothing_wait_for_no_disk_and_their_ends_are_safe_soon() {
+    const TASKS: usize = 1000;
+    let plan = Arc::new(plan_of(&vec![Vec::new(); TASKS], &[]));
+    let watched = Watched::new(World::new(TASKS, Lie::None));
+    let (journal, _) = Journal::<Event>::on(path(), Box::new(watched.clone()), &[]).unwrap();
+    let limits = Limits {
+        jobs: 2,
+        mode: Mode::Drain,
+    };
+    let mut engine = Engine::new(&plan, Run::new(&plan), journal, limits, Vec::new());
+    let (_sender, mut wishes) = mpsc::unbounded_channel();
+    engine.work(Arc::new(Idler), &mut wishes).await.unwrap();
+    // Up to a second of work: one sync each tenth of it, and one for the end; not one for each of a thousand.
+    let world = watched.world();
+    let syncs = world.operations - (2 * TASKS + 1);
+    assert!((2..=16).contains(&syncs), "{syncs} syncs");
 }
 
 #[tokio::test(start_paused = true)]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use minijinja::value::Value;
 use zeroize::Zeroizing;
 
+use crate::engine::Committed;
 use crate::perform::stage::PipeOutput;
 use crate::perform::{Stop, Work};
 use crate::playbook::{Pause, Tool};
@@ -244,6 +245,17 @@ impl Work<'_> {
         Some((name.as_str(), tool))
     }
 
+    /// The only way to a process: past the journal.
+    async fn attended(
+        &self,
+        _: Committed,
+        command: Command,
+        started: impl FnOnce(process::Identity),
+        lines: impl Fn(process::Stream, &str) + Send + 'static,
+    ) -> Result<Ended, StartError> {
+        process::run(command, &self.performer.mask, self.cancel, started, lines).await
+    }
+
     async fn start(&self, request: &Request) -> Result<Answer, Stop> {
         let settings = &self.performer.settings;
         let mut env = self.environment(&request.argv);
@@ -271,6 +283,7 @@ impl Work<'_> {
             self.reporter.note(Note::Doing(shown.clone()));
             self.write_log(&format!("$ {shown}\n"));
         }
+        let committed = self.reporter.commit().await?;
         self.performer.guardian.ensure().map_err(|error| {
             Failure::new(
                 FailureKind::System,
@@ -294,7 +307,7 @@ impl Work<'_> {
                 reporter.note(Note::Line(clean(line)));
             }
         };
-        let ended = process::run(command, &self.performer.mask, self.cancel, started, lines).await;
+        let ended = self.attended(committed, command, started, lines).await;
         let Ended {
             exit,
             stdout,

@@ -9,6 +9,7 @@ use minijinja::value::Value;
 use tempfile::NamedTempFile;
 use zeroize::Zeroizing;
 
+use crate::engine::Committed;
 use crate::perform::command::{Answer, Request, shell_words};
 use crate::perform::secrets::Store;
 use crate::perform::tree::{self, TreeError};
@@ -129,7 +130,8 @@ impl Work<'_> {
                     let text = self.rendered(render, flowing.take(), scope).await?;
                     if let Some(to) = &render.to {
                         let name = self.text(to, scope)?;
-                        let wrote = self.write(&name, &text, render.mode)?;
+                        let committed = self.reporter.commit().await?;
+                        let wrote = self.write(committed, &name, &text, render.mode)?;
                         self.written(&name, &text);
                         // A written file is all that such a pipe changes: what came before only made its text.
                         changed = wrote;
@@ -246,7 +248,7 @@ impl Work<'_> {
     }
 
     /// Writes a file below the project, whole or not at all, and only if it is different. Gives whether it was written.
-    fn write(&self, name: &str, text: &[u8], mode: u32) -> Result<bool, Stop> {
+    fn write(&self, _: Committed, name: &str, text: &[u8], mode: u32) -> Result<bool, Stop> {
         let root = &self.performer.project.root;
         let path = template::below(root, name).map_err(|error| {
             Failure::new(

@@ -39,6 +39,10 @@ pub(super) fn leashes(_pid: u32) -> Vec<String> {
     Vec::new()
 }
 
+pub(super) fn is_this_program(_pid: u32) -> bool {
+    false
+}
+
 pub(super) fn command_line(_pid: u32) -> String {
     String::new()
 }

@@ -116,6 +116,15 @@ pub(super) fn leashes(pid: u32) -> Vec<String> {
         .collect()
 }
 
+/// Returns whether a process runs the program that this one does.
+pub(super) fn is_this_program(pid: u32) -> bool {
+    let file = |of: &str| {
+        let file = fs::metadata(format!("/proc/{of}/exe")).ok()?;
+        Some((file.dev(), file.ino()))
+    };
+    file(&pid.to_string()).is_some_and(|program| Some(program) == file("self"))
+}
+
 /// Returns the command line of a process.
 pub(super) fn command_line(pid: u32) -> String {
     let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();

@@ -271,8 +271,11 @@ fn is_stopped(pid: u32) -> bool {
 struct Task {
     line: usize,
     what: String,
-    act: Box<dyn Fn(&mut Found) -> (String, String) + Send + Sync>,
+    act: Act,
 }
+
+/// Does it, and gives how the run and the resumed run ended.
+type Act = Box<dyn Fn(&mut Found) -> (String, String) + Send + Sync>;
 
 /// Every row, as far as the form wants it, and the lines that the table must have.
 fn tasks(long: bool) -> (Vec<Line>, Vec<Task>) {

@@ -32,8 +32,8 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn named(path: PathBuf) -> (String, Vec<u8>) {
-    let bytes = fs::read(&path).unwrap();
+fn named(path: &Path) -> (String, Vec<u8>) {
+    let bytes = fs::read(path).unwrap();
     (path.display().to_string(), bytes)
 }
 
@@ -42,19 +42,27 @@ fn seeds(reader: &str) -> Seeds {
     let root = repository();
     let mut seeds: Seeds = files(&root.join("fuzz/corpus").join(reader))
         .into_iter()
-        .map(named)
+        .map(|path| named(&path))
         .collect();
     let ends = |path: &Path, ending: &str| path.extension().is_some_and(|e| e == ending);
     let shipped = ["playbooks", "talos", "templates", "tests/fixtures/house"];
     let shipped = shipped.iter().flat_map(|folder| files(&root.join(folder)));
     match reader {
-        "document" => seeds.extend(shipped.filter(|path| ends(path, "yaml")).map(named)),
+        "document" => seeds.extend(
+            shipped
+                .filter(|path| ends(path, "yaml"))
+                .map(|path| named(&path)),
+        ),
         "inventory" => seeds.extend(
             shipped
                 .filter(|path| path.ends_with("inventory.yaml"))
-                .map(named),
+                .map(|path| named(&path)),
         ),
-        "template" => seeds.extend(shipped.filter(|path| ends(path, "j2")).map(named)),
+        "template" => seeds.extend(
+            shipped
+                .filter(|path| ends(path, "j2"))
+                .map(|path| named(&path)),
+        ),
         "project" => {
             for folder in projects() {
                 seeds.push((folder.display().to_string(), readers::pack(&folder)));
@@ -62,7 +70,7 @@ fn seeds(reader: &str) -> Seeds {
         }
         "journal" => {
             for name in ["journal-v1.jsonl", "journal-v1-run.jsonl"] {
-                seeds.push(named(root.join("tests/fixtures").join(name)));
+                seeds.push(named(&root.join("tests/fixtures").join(name)));
             }
         }
         other => panic!("{other} has no seeds"),

@@ -105,6 +105,23 @@ enum Hurt {
         /// What happens to it.
         how: How,
     },
+    /// All machines of a cluster.
+    Cluster {
+        /// Its name.
+        name: String,
+        /// What happens to them.
+        how: Disaster,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Disaster {
+    /// Back to maintenance mode, the disks empty.
+    Wipe,
+    /// Power off.
+    Down,
+    /// Power on.
+    Up,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -155,6 +172,10 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
             world,
             what: Hurt::Node { ip, how },
         } => hurt(&world, &ip, how),
+        Word::Hurt {
+            world,
+            what: Hurt::Cluster { name, how },
+        } => hurt_cluster(&world, &name, how),
         Word::Heal { world, ip } => change(&world, |world| {
             world.switch_on(&ip)?;
             world.slow(&ip, 1)?;
@@ -312,6 +333,24 @@ fn hurt(path: &Path, ip: &str, how: How) -> Result<String, String> {
             "lab: {ip}: {}\n",
             format!("{how:?}").to_lowercase()
         ))
+    })
+}
+
+fn hurt_cluster(path: &Path, name: &str, how: Disaster) -> Result<String, String> {
+    change(path, |world| {
+        let of = world.machines_of(name);
+        if of.is_empty() {
+            return Err(format!("no machine belongs to a cluster `{name}`"));
+        }
+        for ip in &of {
+            match how {
+                Disaster::Wipe => world.wipe(ip)?,
+                Disaster::Down => world.switch_off(ip, None)?,
+                Disaster::Up => world.switch_on(ip)?,
+            }
+        }
+        let word = format!("{how:?}").to_lowercase();
+        Ok(format!("lab: {name} ({}): {word}\n", of.join(", ")))
     })
 }
 

@@ -277,7 +277,7 @@ impl Room {
     }
 
     /// Runs it to its end, and gives how it ended.
-    pub(crate) fn to_the_end(&mut self, words: &[&str]) -> String {
+    pub(crate) fn whole_run(&mut self, words: &[&str]) -> String {
         let mut child = self.spawn(words);
         self.wait(&mut child)
     }

@@ -1,5 +1,6 @@
 //! The rows that are single cases.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -205,7 +206,7 @@ fn resume_and_judge(room: &mut Room, found: &mut Found) -> String {
 /// A run that is not hurt, to its end.
 fn whole(room: &mut Room, found: &mut Found) -> (String, String) {
     room.open_gate();
-    let exit = room.to_the_end(&Room::run_words());
+    let exit = room.whole_run(&Room::run_words());
     room.judge_end(found);
     if exit != "0" {
         found.wrong.push(room.said());
@@ -265,10 +266,10 @@ fn cut_anywhere(long: bool, found: &mut Found) -> (String, String) {
         room.project = room.folder().join(format!("cut at {cut}"));
         copy(&original, &room.project);
         fs::write(room.project.join(&name), &bytes[..cut]).unwrap();
-        let ended = room.to_the_end(&["resume"]);
+        let ended = room.whole_run(&["resume"]);
         // Without its first line it is no run: then nothing had been done, and a new one does all.
         let good = if cut < first {
-            ended == "5" && room.to_the_end(&Room::run_words()) == "0"
+            ended == "5" && room.whole_run(&Room::run_words()) == "0"
         } else {
             ended == "0"
         };
@@ -297,8 +298,8 @@ fn changed_anywhere(long: bool, found: &mut Found) -> (String, String) {
         let mut changed = bytes.clone();
         changed[at] ^= 1;
         fs::write(&journal, &changed).unwrap();
-        let line = bytes[..at].iter().filter(|&&byte| byte == b'\n').count() + 1;
-        let ended = room.to_the_end(&["resume"]);
+        let line = bytes[..at].split(|&byte| byte == b'\n').count();
+        let ended = room.whole_run(&["resume"]);
         let said = room.said();
         if ended != "5" || !said.contains(&format!("damaged at line {line}:")) {
             resume = format!("{ended} when byte {at} is changed");
@@ -342,7 +343,7 @@ fn strange_words(_: bool, found: &mut Found) -> (String, String) {
         text.iter()
             .any(|byte| (*byte < 0x20 && *byte != b'\n') || *byte == 0x7f)
     };
-    let exit = room.to_the_end(&Room::run_words());
+    let exit = room.whole_run(&Room::run_words());
     assert!(room.said().contains("last"), "{}", room.said());
     for words in [&["status"][..], &["runs"], &["report"]] {
         if harmful(room.said().as_bytes()) || harmful(room.told().as_bytes()) {
@@ -350,10 +351,10 @@ fn strange_words(_: bool, found: &mut Found) -> (String, String) {
                 .wrong
                 .push(format!("control characters before {words:?}"));
         }
-        room.to_the_end(words);
+        room.whole_run(words);
     }
     // A file or a pipe gets the bytes as they were; a terminal gets nothing that it would obey.
-    assert_eq!(room.to_the_end(&["logs", "1.1/sibling"]), "0");
+    assert_eq!(room.whole_run(&["logs", "1.1/sibling"]), "0");
     let log = room.log("1.1~sibling.1.log");
     let raw = b"a\0\xff\xfeb\n\x1b]0;stolen\x07\x1b[2J\x1b[31mred\n\xc2";
     assert!(
@@ -791,7 +792,7 @@ fn set_clock(room: &Room, years: i64) {
         let mut hasher = crc32fast::Hasher::new_with_initial(sum);
         hasher.update(head.as_bytes());
         sum = hasher.finalize();
-        moved.push_str(&format!("{head},\"sum\":\"{sum:08x}\"}}\n"));
+        writeln!(moved, "{head},\"sum\":\"{sum:08x}\"}}").unwrap();
     }
     fs::write(&journal, moved).unwrap();
     let run = runs(&room.project).pop().unwrap();
@@ -806,12 +807,12 @@ fn clock(years: i64, found: &mut Found) -> (String, String) {
     let resume = resume_and_judge(&mut room, found);
     // Whatever the clock says: what was started last is what people mean.
     let before = runs(&room.project);
-    assert_eq!(room.to_the_end(&Room::run_words()), "0", "{}", room.said());
+    assert_eq!(room.whole_run(&Room::run_words()), "0", "{}", room.said());
     let new = runs(&room.project)
         .into_iter()
         .find(|run| !before.contains(run))
         .unwrap();
-    room.to_the_end(&["status"]);
+    room.whole_run(&["status"]);
     if !room.told().contains(&new) {
         found
             .wrong
@@ -875,7 +876,7 @@ fn copied_alive(_: bool, found: &mut Found) -> (String, String) {
     let there = room.folder().join("another place");
     copy(&here, &there);
     room.project = there;
-    let exit = room.to_the_end(&["resume"]);
+    let exit = room.whole_run(&["resume"]);
     let said = room.said();
     if !said.contains(&format!("process {}", run.id())) {
         found.wrong.push(format!("it does not say who: {said}"));
@@ -894,7 +895,7 @@ fn meanwhile(_: bool, found: &mut Found) -> (String, String) {
     let lines = room.records().len();
     let mut exits = Vec::new();
     for words in [&Room::run_words()[..], &["resume"]] {
-        exits.push(room.to_the_end(words));
+        exits.push(room.whole_run(words));
         let said = room.said();
         let host = rustix::system::uname()
             .nodename()
@@ -914,7 +915,7 @@ fn meanwhile(_: bool, found: &mut Found) -> (String, String) {
         }
     }
     for words in [&["status"][..], &["runs"], &["logs"], &["status", "--json"]] {
-        if room.to_the_end(words) != "0" {
+        if room.whole_run(words) != "0" {
             found.wrong.push(format!("{words:?}: {}", room.said()));
         }
     }

@@ -183,6 +183,13 @@ impl World {
         Ok(())
     }
 
+    /// Returns the machines whose config is of a cluster.
+    pub(crate) fn machines_of(&self, cluster: &str) -> Vec<String> {
+        let of = |node: &Node| node.facts().is_some_and(|facts| facts.cluster == cluster);
+        let found = self.nodes.iter().filter(|(_, node)| of(node));
+        found.map(|(ip, _)| ip.clone()).collect()
+    }
+
     /// Puts another machine in the place of one: nothing on its disk, and other hardware addresses.
     pub(crate) fn exchange(&mut self, ip: &str) -> Result<(), String> {
         self.wipe(ip)?;
