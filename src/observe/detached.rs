@@ -1,7 +1,7 @@
 //! An output that is never waited for.
 //!
 //! A run must not stand still because nobody reads what it says: a pager that waits for a key, a program behind a pipe that hangs. What is
-//! written here is kept in memory and handed on by a thread of its own. While more than [`MOST`] is waiting, what comes is dropped: the
+//! written here is kept in memory and handed on by a thread of its own. While more than `MOST` is waiting, what comes is dropped: the
 //! journal and the logs have all of it. At the end the last words are waited for as long as somebody goes on reading.
 
 use std::io::{self, Write};
