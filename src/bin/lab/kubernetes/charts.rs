@@ -101,7 +101,7 @@ impl Chart {
             base64::engine::general_purpose::STANDARD.encode(text)
         });
         let text = engine
-            .render_str(self.template, &context)
+            .render_str(self.template, minijinja::value::Serde(&context))
             .map_err(|error| format!("template: {}/templates/objects.yaml: {error:#}", self.name))?;
         documents(&text).map_err(|error| format!("YAML parse error on {}/templates/objects.yaml: {error}", self.name))
     }

@@ -20,10 +20,11 @@ mod workloads;
 
 use super::objects::{Objects, Store};
 use super::outside::Outside;
-pub(crate) use agents::{Agent, Session, agent, essentials, mesh_peers, sessions};
-pub(crate) use health::healthy;
-pub(crate) use pods::is_ready as pod_is_ready;
-pub(crate) use workloads::{deployment_ready, rolled_out};
+pub(crate) use agents::definition;
+#[cfg(test)]
+pub(crate) use agents::{essentials, mesh_peers, sessions};
+
+
 
 type Model = fn(&mut dyn Store, &mut Outside);
 

@@ -86,7 +86,8 @@ pub(super) fn definitions(store: &mut dyn Store, _: &mut Outside) {
             let date = store.date();
             put_condition(&mut definition, &date, "NamesAccepted", "True", "NoConflicts", "no conflicts found");
             put_condition(&mut definition, &date, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted");
-            set(&mut definition, "/status/acceptedNames", definition["spec"]["names"].clone());
+            let names = definition["spec"]["names"].clone();
+            set(&mut definition, "/status/acceptedNames", names);
             store.write(definition);
         }
     }

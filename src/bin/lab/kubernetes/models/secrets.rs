@@ -85,7 +85,8 @@ fn one(store: &mut dyn Store, outside: &mut Outside, mut wanted: Value) {
             let name = target_name(&wanted);
             put_condition(&mut wanted, &date, "Ready", "True", "SecretSynced", "secret synced");
             set(&mut wanted, "/status/binding", json!({ "name": name }));
-            set(&mut wanted, "/status/syncedResourceVersion", json!(format!("{}-{uid}", wanted["metadata"]["generation"])));
+            let synced = format!("{}-{uid}", wanted["metadata"]["generation"]);
+            set(&mut wanted, "/status/syncedResourceVersion", json!(synced));
             if wanted != before {
                 set(&mut wanted, "/status/refreshTime", json!(date));
             }
