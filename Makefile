@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Every target is safe to say twice.
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test drill lint fmt clippy doc validate fidelity-or-say ci clean
+.PHONY: help rehearse test conformance drill fuzz mutants lint fmt clippy doc validate bench fidelity-or-say ci clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1 /' | while read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
@@ -12,9 +12,20 @@ rehearse: ## six pretended machines become two clusters, before your eyes (Rust 
 test: ## all tests that need Rust alone
 	cargo test --workspace
 
+conformance: ## what may happen to a run, on every kind of step: kills, signals, terminals, full disks, copies; a table (docs/trust.md)
+	cargo test --release --test it conformance::every_row_of_the_conformance_suite_is_as_it_must_be -- --exact --ignored --nocapture
+
 DRILL ?= 500
 drill: ## DRILL=500 random schedules of kills and faults, each resumed to its end (DRILL=lines: every line of the journal); a table
-	BOOTSTRAP_DRILL=$(DRILL) cargo test --test it law_05_every_schedule -- --ignored --nocapture
+	BOOTSTRAP_DRILL='$(DRILL)' cargo test --test it law_05_every_schedule -- --ignored --nocapture
+
+FUZZ_SECONDS ?= 60
+fuzz: ## FUZZ_SECONDS=60 for each reader: random playbooks, inventories, templates and journals (stable Rust and a C++ compiler)
+	@FUZZ_SECONDS=$(FUZZ_SECONDS) tools/fuzz
+
+mutants: ## what can be changed in the core without a test noticing (needs cargo-mutants; an hour)
+	@cargo mutants --version >/dev/null 2>&1 || { echo 'mutants: cargo-mutants is not installed here: cargo install --locked cargo-mutants'; exit 1; }
+	cargo mutants --output target
 
 lint: fmt clippy ## format and lints
 
@@ -29,6 +40,9 @@ doc: ## the library's documentation, without a warning
 
 validate: ## checks the shipped playbook
 	cargo run --quiet --bin bootstrap -- validate
+
+bench: ## how fast, beside go-task, just and make (PyPI; wants a quiet machine, some minutes)
+	@tools/bench
 
 ci: ## everything that must pass, in the order in which it fails fastest
 	@tools/ci

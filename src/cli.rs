@@ -7,17 +7,20 @@ use std::process::ExitCode;
 use clap::{Args as ClapArgs, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use crate::document::{Diagnostics, Sources};
-use crate::observe::put;
+use crate::observe::{Detached, put};
 use crate::plan::{Extent, Selection};
 use crate::project::{Broken, PLAYBOOKS, Project};
 use crate::run::Mode;
 
+mod audit;
 mod doctor;
+mod edits;
 pub mod error;
 pub mod exit;
 mod history;
 mod look;
 mod render;
+mod reopen;
 mod work;
 
 use error::Error;
@@ -86,25 +89,57 @@ enum Command {
     /// Run a story, an epic or a task, with everything that it needs and that does not hold yet.
     Run {
         #[command(subcommand)]
-        what: What,
+        what: What<How>,
     },
     /// Go on with the last run, or with a named one, after anything that stopped it.
-    Resume {
-        /// The run [default: the newest unfinished one].
+    Resume(ResumeHow),
+    /// Let count what was done before an edit of the playbook, without doing it again.
+    Accept {
+        /// The run [default: the newest that can be gone on with], then the tasks.
+        #[arg(value_name = "RUN|TASK")]
+        what: Vec<String>,
+        /// All tasks that are done and differ.
+        #[arg(long)]
+        all: bool,
+        /// Why, for the journal.
+        #[arg(long, value_name = "TEXT")]
+        why: Option<String>,
+    },
+    /// Sign off a criterion that only people can judge: `sign-off 2.1 3 --note "looked at the dashboards"`; then `resume`.
+    SignOff {
+        /// The story.
+        story: String,
+        /// The criterion: its number, with its item in brackets if it has one.
+        criterion: String,
+        /// What was looked at, and what was seen.
+        #[arg(long, value_name = "TEXT")]
+        note: String,
+        /// The run [default: the newest that can be gone on with].
+        #[arg(long)]
         run: Option<String>,
-        /// Say how an interrupted attempt ended that no probe can tell: `--assume done TASK`, `--assume not-done TASK`.
-        #[arg(long, num_args = 2, value_names = ["done|not-done", "TASK"], action = clap::ArgAction::Append)]
-        assume: Vec<String>,
+    },
+    /// Search all that a run left behind for secrets, in every form; exit 1 if one is found.
+    Audit {
+        /// The run [default: the newest].
+        run: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
         #[command(flatten)]
-        advance: Advance,
-        /// How to tell what happens.
-        #[arg(short, long, value_name = "FORM", default_value = "auto")]
-        output: Output,
+        secrets: SecretsFile,
+    },
+    /// Tell for the record what a run did: durations, attempts, waiting for people, criteria.
+    Report {
+        /// The run [default: the newest].
+        run: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
     /// Show what a run would do, and why; nothing is changed.
     Plan {
         #[command(subcommand)]
-        what: PlanWhat,
+        what: What<PlanHow>,
     },
     /// Ask whether the acceptance criteria of a story or epic hold; nothing is changed.
     Verify {
@@ -157,14 +192,15 @@ enum Command {
     },
 }
 
+/// What is run or planned, and how.
 #[derive(Debug, Subcommand)]
-enum What {
-    /// A story, with what it needs: `run story 1.3`.
+enum What<H: ClapArgs> {
+    /// A story, with what it needs: `story 1.3`.
     Story {
         /// Its id.
         id: String,
         #[command(flatten)]
-        how: How,
+        how: H,
         /// Not with what it needs: refused if the criteria of those stories do not hold.
         #[arg(long)]
         only: bool,
@@ -174,12 +210,12 @@ enum What {
         /// Its number.
         id: String,
         #[command(flatten)]
-        how: How,
+        how: H,
         /// Not with what it needs.
         #[arg(long)]
         only: bool,
     },
-    /// One reusable task: `run task talos:apply-node node=10.25.11.11`.
+    /// One reusable task: `task talos:apply-node node=10.25.11.11`.
     Task {
         /// Its name.
         name: String,
@@ -187,41 +223,7 @@ enum What {
         #[arg(value_name = "NAME=VALUE", value_parser = pair)]
         arguments: Vec<(String, String)>,
         #[command(flatten)]
-        how: How,
-    },
-}
-
-#[derive(Debug, Subcommand)]
-enum PlanWhat {
-    /// A story, with what it needs.
-    Story {
-        /// Its id.
-        id: String,
-        #[command(flatten)]
-        how: PlanHow,
-        /// Not with what it needs.
-        #[arg(long)]
-        only: bool,
-    },
-    /// All stories of an epic, with what they need.
-    Epic {
-        /// Its number.
-        id: String,
-        #[command(flatten)]
-        how: PlanHow,
-        /// Not with what it needs.
-        #[arg(long)]
-        only: bool,
-    },
-    /// One reusable task.
-    Task {
-        /// Its name.
-        name: String,
-        /// Its parameters, as NAME=VALUE.
-        #[arg(value_name = "NAME=VALUE", value_parser = pair)]
-        arguments: Vec<(String, String)>,
-        #[command(flatten)]
-        how: PlanHow,
+        how: H,
     },
 }
 
@@ -279,6 +281,23 @@ struct How {
 }
 
 #[derive(Debug, ClapArgs)]
+struct ResumeHow {
+    /// The run [default: the newest unfinished one].
+    run: Option<String>,
+    /// Say how an interrupted attempt ended that no probe can tell: `--assume done TASK`, `--assume not-done TASK`.
+    #[arg(long, num_args = 2, value_names = ["done|not-done", "TASK"], action = clap::ArgAction::Append)]
+    assume: Vec<String>,
+    /// Why that is assumed, for the journal.
+    #[arg(long, value_name = "TEXT", requires = "assume")]
+    why: Option<String>,
+    #[command(flatten)]
+    advance: Advance,
+    /// How to tell what happens.
+    #[arg(short, long, value_name = "FORM", default_value = "auto")]
+    output: Output,
+}
+
+#[derive(Debug, ClapArgs)]
 struct Advance {
     /// Agree to ordinary confirmations in advance.
     #[arg(short, long)]
@@ -299,6 +318,21 @@ fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err(format!("`{text}` is not NAME=VALUE")),
+    }
+}
+
+impl<H: ClapArgs> What<H> {
+    fn parts(self) -> (Selection, Extent, H) {
+        let extent = |only| if only { Extent::Only } else { Extent::Whole };
+        match self {
+            Self::Story { id, how, only } => (Selection::Story(id), extent(only), how),
+            Self::Epic { id, how, only } => (Selection::Epic(id), extent(only), how),
+            Self::Task {
+                name,
+                arguments,
+                how,
+            } => (Selection::Task { name, arguments }, Extent::Whole, how),
+        }
     }
 }
 
@@ -352,8 +386,9 @@ pub fn main() -> ExitCode {
     match dispatch(args.command, &context) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
+            // Not even the last word waits for somebody who does not read.
             put(
-                &mut std::io::stderr().lock(),
+                &mut Detached::new(std::io::stderr()),
                 &error.render(context.colour_err),
             );
             ExitCode::from(error.code())
@@ -364,16 +399,7 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
     match command {
         Command::Run { what } => {
-            let (selection, how, extent) = match what {
-                What::Story { id, how, only } => (Selection::Story(id), how, only),
-                What::Epic { id, how, only } => (Selection::Epic(id), how, only),
-                What::Task {
-                    name,
-                    arguments,
-                    how,
-                } => (Selection::Task { name, arguments }, how, false),
-            };
-            let extent = if extent { Extent::Only } else { Extent::Whole };
+            let (selection, extent, how) = what.parts();
             work::run(context, selection, extent, &how)
         }
         Command::Verify { what } => {
@@ -383,28 +409,21 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
             };
             work::run(context, selection, Extent::Criteria, &how)
         }
-        Command::Resume {
+        Command::Resume(how) => work::resume(context, &how),
+        Command::Accept { what, all, why } => edits::accept(context, &what, all, why),
+        Command::SignOff {
+            story,
+            criterion,
+            note,
             run,
-            assume,
-            advance,
-            output,
-        } => work::resume(context, run.as_deref(), &assume, &advance, output),
+        } => edits::sign_off(context, &story, &criterion, &note, run.as_deref()),
+        Command::Audit { run, json, secrets } => {
+            audit::audit(context, run.as_deref(), &secrets, json)
+        }
+        Command::Report { run, json } => history::report(context, run.as_deref(), json),
         Command::Plan { what } => {
-            let (selection, how, only) = match what {
-                PlanWhat::Story { id, how, only } => (Selection::Story(id), how, only),
-                PlanWhat::Epic { id, how, only } => (Selection::Epic(id), how, only),
-                PlanWhat::Task {
-                    name,
-                    arguments,
-                    how,
-                } => (Selection::Task { name, arguments }, how, false),
-            };
-            look::plan(
-                context,
-                &selection,
-                if only { Extent::Only } else { Extent::Whole },
-                &how,
-            )
+            let (selection, extent, how) = what.parts();
+            look::plan(context, &selection, extent, &how)
         }
         Command::Status { run, json } => history::status(context, run.as_deref(), json),
         Command::Runs { json } => history::runs(context, json),
@@ -484,6 +503,15 @@ fn all_problems(broken: Broken) -> (Sources, Diagnostics) {
         crate::plan::further_problems(project, &mut problems);
     }
     (broken.sources, problems)
+}
+
+/// The program that gives processes a session of their own, where there is a terminal that they must not have.
+fn own_sessions() -> Option<PathBuf> {
+    if crate::process::session::has_terminal() {
+        std::env::current_exe().ok()
+    } else {
+        None
+    }
 }
 
 /// The caller's environment, as far as it is text.

@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
@@ -84,7 +85,7 @@ impl Sources {
 
     /// The place of a part of a scalar. `decoded` is what the scalar says and `range` a part of that; quotes, escapes and folding may make
     /// the written text a different one, so the part is found by counting the same words before it.
-    pub fn inside(&self, span: Span, decoded: &str, range: &std::ops::Range<usize>) -> Span {
+    pub fn inside(&self, span: Span, decoded: &str, range: &Range<usize>) -> Span {
         // A parser may count in the middle of a character.
         let mut range = range.start.min(decoded.len())..range.end.min(decoded.len());
         while !decoded.is_char_boundary(range.start) {
@@ -298,7 +299,7 @@ pub fn parse(text: &str, file: u32, problems: &mut Diagnostics) -> Option<Node> 
     options.budget = Some(budget);
     match serde_yaml::from_str_with_options::<Spanned<Raw>>(text, options) {
         Ok(root) => {
-            let mut node = root.value.into_node(span_of(&root.referenced, text));
+            let mut node = root.value.into_node(span_of(&root.referenced, text), text);
             node.place(file);
             check_keys(&node, problems);
             Some(node)
@@ -326,8 +327,7 @@ pub fn parse(text: &str, file: u32, problems: &mut Diagnostics) -> Option<Node> 
             let diagnostic = Diagnostic::at(
                 Span {
                     file,
-                    start: wrong.start,
-                    end: (wrong.start + 1).min(text.len()),
+                    ..bounded(text, wrong.start, 1)
                 },
                 format!("this is not valid YAML: {}", wrong.message),
             );
@@ -385,11 +385,16 @@ fn span_of(location: &serde_yaml::Location, text: &str) -> Span {
         .byte_len()
         .and_then(|length| usize::try_from(length).ok())
         .unwrap_or(1);
-    let end = (start + length).min(text.len());
+    bounded(text, start, length)
+}
+
+/// A span of about so many bytes that lies inside a text and cuts no character.
+fn bounded(text: &str, start: usize, length: usize) -> Span {
+    let Range { start, end } = diagnostic::inside(start..start.saturating_add(length), text);
     Span {
         file: 0,
-        start: start.min(text.len()),
-        end: end.max(start.min(text.len())),
+        start,
+        end,
     }
 }
 
@@ -405,23 +410,7 @@ enum Raw {
 }
 
 impl Raw {
-    fn into_node(self, span: Span) -> Node {
-        let of = |location: &serde_yaml::Location| {
-            let at = location.span();
-            let start = at
-                .byte_offset()
-                .and_then(|at| usize::try_from(at).ok())
-                .unwrap_or(0);
-            let length = at
-                .byte_len()
-                .and_then(|length| usize::try_from(length).ok())
-                .unwrap_or(1);
-            Span {
-                file: 0,
-                start,
-                end: start + length,
-            }
-        };
+    fn into_node(self, span: Span, text: &str) -> Node {
         let shape = match self {
             Self::Null => Shape::Null,
             Self::Bool(value) => Shape::Bool(value),
@@ -432,8 +421,8 @@ impl Raw {
                 values
                     .into_iter()
                     .map(|value| {
-                        let span = of(&value.referenced);
-                        value.value.into_node(span)
+                        let span = span_of(&value.referenced, text);
+                        value.value.into_node(span, text)
                     })
                     .collect(),
             ),
@@ -442,11 +431,11 @@ impl Raw {
                     .into_iter()
                     .map(|(key, value)| {
                         let key = Key {
-                            span: of(&key.referenced),
+                            span: span_of(&key.referenced, text),
                             text: key.value,
                         };
-                        let span = of(&value.referenced);
-                        (key, value.value.into_node(span))
+                        let span = span_of(&value.referenced, text);
+                        (key, value.value.into_node(span, text))
                     })
                     .collect(),
             ),

@@ -1,16 +1,18 @@
 //! The loop that owns a run: it performs decisions and puts every fact through one door.
 //!
 //! The door is [`Engine::emit`]: **journal, then fold, then observers.** An attempt's start is durable before its process exists, its end
-//! before anything that depends on it starts. A journal that fails stops the run, because a run that cannot be resumed must not go on;
+//! before anything that depends on it touches the world: an attempt asks for that ([`Reporter::commit`]) when it is about to, and those
+//! that ask at once share one sync. One that only finds that nothing is to be done asks for none. A journal that fails stops the run, because a run that cannot be resumed must not go on;
 //! an observer cannot fail. Everything that happens in the world is behind [`Executor`]; everything shown is behind [`Observer`]. Neither
 //! feeds back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -22,6 +24,8 @@ use crate::run::{
     AttemptEnd, Decision, Event, Failure, FailureKind, Illegal, Limits, OutputValue, Run, decide,
 };
 
+#[cfg(test)]
+mod durability;
 pub mod interrupt;
 #[cfg(test)]
 mod tests;
@@ -62,13 +66,30 @@ pub trait Observer: Send {
 
 type Elapsed = Duration;
 
+/// How long what was written may wait to be durable when nobody asks for it.
+const LATEST: Duration = Duration::from_millis(100);
+
 /// Where an attempt reports to while it works.
 #[derive(Debug, Clone)]
 pub struct Reporter {
     task: TaskIx,
     facts: mpsc::UnboundedSender<Event>,
     notes: mpsc::Sender<(TaskIx, Note)>,
+    /// Whoever waits for the disk; nobody does outside a run.
+    waiting: Option<mpsc::UnboundedSender<oneshot::Sender<()>>>,
+    /// Whether it has been on the disk since.
+    committed: Arc<AtomicBool>,
 }
+
+/// It is on the disk that an attempt is made: it may touch the world. Only [`Reporter::commit`] makes one.
+#[derive(Debug, Clone, Copy)]
+#[must_use = "whatever touches the world asks for it"]
+pub struct Committed(());
+
+/// The journal cannot be written any more: nothing may be touched.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the journal cannot be written")]
+pub struct NotCommitted;
 
 impl Reporter {
     /// A reporter to whom nobody listens: for questions outside a run.
@@ -77,7 +98,27 @@ impl Reporter {
             task,
             facts: mpsc::unbounded_channel().0,
             notes: mpsc::channel(1).0,
+            waiting: None,
+            committed: Arc::default(),
         }
+    }
+
+    /// Waits until it is on the disk that this attempt is made, with all that let it start.
+    ///
+    /// To be awaited before anything of the attempt touches the world: before a process is started, before a file is written. After an
+    /// error nothing may be touched; the run is being stopped.
+    pub async fn commit(&self) -> Result<Committed, NotCommitted> {
+        let Some(waiting) = &self.waiting else {
+            return Ok(Committed(()));
+        };
+        if self.committed.load(Ordering::Relaxed) {
+            return Ok(Committed(()));
+        }
+        let (tell, told) = oneshot::channel();
+        waiting.send(tell).map_err(|_| NotCommitted)?;
+        told.await.map_err(|_| NotCommitted)?;
+        self.committed.store(true, Ordering::Relaxed);
+        Ok(Committed(()))
     }
 
     /// Reports a durable fact.
@@ -123,8 +164,8 @@ pub struct Engine<'a> {
     begun: Instant,
     limits: Limits,
     interrupted_by: Option<String>,
-    /// Whether ends or starts of attempts were written and not made durable yet.
-    uncommitted: bool,
+    /// Since when ends or starts of attempts are written and not durable.
+    uncommitted: Option<Elapsed>,
 }
 
 impl<'a> Engine<'a> {
@@ -144,7 +185,7 @@ impl<'a> Engine<'a> {
             begun: Instant::now(),
             limits,
             interrupted_by: None,
-            uncommitted: false,
+            uncommitted: None,
         }
     }
 
@@ -166,15 +207,18 @@ impl<'a> Engine<'a> {
             | Event::TaskReopened { .. }
             | Event::Assumed { .. }
             | Event::Confirmed { .. }
+            | Event::Accepted { .. }
             | Event::RunEnded { .. } => Durability::Sync,
-            // Made durable together by `commit`, before anything is started that depends on them.
+            // Made durable together by `commit`, before anything is touched that depends on them.
             Event::AttemptStarted { .. } | Event::AttemptEnded { .. } => {
-                self.uncommitted = true;
+                self.uncommitted.get_or_insert_with(|| self.begun.elapsed());
                 Durability::Later
             }
             // A process does not outlive a power cut, and a skip is decided again just the same.
             Event::ProcessStarted { .. }
             | Event::SurvivorEnded { .. }
+            // Comes before the end of its attempt, which is made durable.
+            | Event::FileWritten { .. }
             | Event::TaskSkipped { .. }
             | Event::Paused { .. }
             | Event::Continued { .. }
@@ -191,7 +235,7 @@ impl<'a> Engine<'a> {
 
     /// Makes all that was emitted durable: one sync for the ends that came and the starts that follow from them.
     fn commit(&mut self) -> Result<(), Error> {
-        if std::mem::take(&mut self.uncommitted) {
+        if self.uncommitted.take().is_some() {
             self.journal.sync()?;
         }
         Ok(())
@@ -220,12 +264,20 @@ impl<'a> Engine<'a> {
     ) -> Result<RunResult, Error> {
         let (facts, mut fact_inbox) = mpsc::unbounded_channel();
         let (notes, mut note_inbox) = mpsc::channel(256);
+        let (waiting, mut waiting_inbox) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
         let mut attempts: JoinSet<AttemptEnd> = JoinSet::new();
         let mut whose: BTreeMap<tokio::task::Id, (TaskIx, u32, Instant)> = BTreeMap::new();
-        let mut ticks = tokio::time::interval(Duration::from_millis(100));
+        let mut ticks = tokio::time::interval(LATEST);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
             let now = self.begun.elapsed();
+            // Nobody may be waiting for it, and a power cut would leave in doubt what has come to an end.
+            if self
+                .uncommitted
+                .is_some_and(|since| now.saturating_sub(since) >= LATEST)
+            {
+                self.commit()?;
+            }
             let mut wake = None;
             let mut finished = false;
             let mut starts = Vec::new();
@@ -259,14 +311,14 @@ impl<'a> Engine<'a> {
                     Decision::Finish => finished = true,
                 }
             }
-            // Intent before effect: what is about to start is on disk, and so is all that let it start.
-            self.commit()?;
             for order in starts {
                 let (task, attempt) = (order.task, order.attempt);
                 let reporter = Reporter {
                     task,
                     facts: facts.clone(),
                     notes: notes.clone(),
+                    waiting: Some(waiting.clone()),
+                    committed: Arc::default(),
                 };
                 let executor = Arc::clone(&executor);
                 let handle = attempts.spawn(async move { executor.execute(order, reporter).await });
@@ -302,6 +354,17 @@ impl<'a> Engine<'a> {
                     }
                 }
                 Some(wish) = wishes.recv() => self.heed(wish, cancel)?,
+                Some(first) = waiting_inbox.recv() => {
+                    // Intent before effect: on disk is what is about to begin, and all that let it begin.
+                    self.commit()?;
+                    // Whoever has asked by now began before the sync: its start was written when it was given its order.
+                    let mut next = Some(first);
+                    while let Some(tell) = next {
+                        // One that was cancelled meanwhile does not wait any more.
+                        tell.send(()).ok();
+                        next = waiting_inbox.try_recv().ok();
+                    }
+                }
                 Some((task, note)) = note_inbox.recv() => {
                     let now = self.begun.elapsed();
                     for observer in &mut self.observers {

@@ -216,14 +216,18 @@ impl Inventory {
                 Some(Axis::Nodes) => self
                     .clusters
                     .iter()
-                    .flat_map(|cluster| cluster.nodes.iter().map(move |node| (cluster, node)))
-                    .map(|(cluster, node)| {
-                        base.with("cluster", cluster.value())
-                            .with("node", node.value())
+                    .flat_map(|cluster| {
+                        // Once a cluster: it holds all of its nodes.
+                        let base = base.with("cluster", cluster.value());
+                        let nodes = cluster.nodes.iter();
+                        nodes.map(move |node| base.with("node", node.value()))
                     })
                     .collect(),
             };
             for scope in scopes {
+                if problems.is_full() {
+                    return;
+                }
                 let known = Known::default();
                 let sound = checker.expr(&lint.that, &scope, known, problems);
                 if !checker.template(&lint.say, &scope, known, problems) || !sound {

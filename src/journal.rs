@@ -14,6 +14,7 @@
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::marker::PhantomData;
@@ -35,11 +36,36 @@ pub enum Durability {
     Later,
 }
 
+/// What a journal is written to: a file, or what a test has in its place.
+pub trait Disk: fmt::Debug + Send {
+    /// Appends all of it, which need not last until it is synced.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+    /// Makes all that was appended durable.
+    fn sync(&mut self) -> io::Result<()>;
+    /// Durably takes away what is behind this length.
+    fn cut(&mut self, length: u64) -> io::Result<()>;
+}
+
+impl Disk for File {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write_all(bytes)
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+
+    fn cut(&mut self, length: u64) -> io::Result<()> {
+        self.set_len(length)?;
+        self.sync_all()
+    }
+}
+
 /// A journal that can be written to.
 #[derive(Debug)]
 pub struct Journal<E> {
     path: PathBuf,
-    file: File,
+    disk: Box<dyn Disk>,
     /// The number of the last record; 0 before the first.
     seq: u64,
     /// The checksum of the last record, which the next one goes on from.
@@ -196,7 +222,7 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         File::open(folder.unwrap_or(Path::new(".")))
             .and_then(|folder| folder.sync_all())
             .map_err(io)?;
-        Ok(Self::at(path, file, 0, 0))
+        Ok(Self::at(path, Box::new(file), 0, 0))
     }
 
     /// Opens a journal to go on with it. A torn last line is cut off.
@@ -215,13 +241,24 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
             .map_err(io("open"))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes).map_err(io("read"))?;
-        let (loaded, whole, sum) = load(path, &bytes)?;
+        Self::on(path, Box::new(file), &bytes)
+    }
+
+    /// Goes on with what a disk holds. A torn last line is cut off.
+    pub(crate) fn on(
+        path: &Path,
+        mut disk: Box<dyn Disk>,
+        bytes: &[u8],
+    ) -> Result<(Self, Loaded<E>), Error> {
+        let (loaded, whole, sum) = parse(path, bytes)?;
         if loaded.torn.is_some() {
-            file.set_len(whole as u64)
-                .and_then(|()| file.sync_all())
-                .map_err(io("repair"))?;
+            disk.cut(whole as u64).map_err(|source| Error::Io {
+                path: path.to_owned(),
+                what: "repair",
+                source,
+            })?;
         }
-        let journal = Self::at(path, file, loaded.records.len() as u64, sum);
+        let journal = Self::at(path, disk, loaded.records.len() as u64, sum);
         Ok((journal, loaded))
     }
 
@@ -232,13 +269,13 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
             what: "read",
             source,
         })?;
-        Ok(load(path, &bytes)?.0)
+        Ok(parse(path, &bytes)?.0)
     }
 
-    fn at(path: &Path, file: File, seq: u64, sum: u32) -> Self {
+    fn at(path: &Path, disk: Box<dyn Disk>, seq: u64, sum: u32) -> Self {
         Self {
             path: path.to_owned(),
-            file,
+            disk,
             seq,
             sum,
             poisoned: false,
@@ -316,13 +353,10 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         }
         // A write may have been done in part, and after a failed sync the kernel may have dropped the pages and will say
         // that all is well when asked again: neither can be tried twice.
-        let written = self
-            .file
-            .write_all(line)
-            .map_err(|source| ("write", source));
+        let written = self.disk.append(line).map_err(|source| ("write", source));
         let synced = written.and_then(|()| {
             if sync {
-                self.file.sync_data().map_err(|source| ("sync", source))
+                self.disk.sync().map_err(|source| ("sync", source))
             } else {
                 Ok(())
             }
@@ -351,7 +385,7 @@ fn tail(sum: u32) -> String {
 const TAIL: usize = ",\"sum\":\"00000000\"}".len();
 
 /// Returns what the journal holds, how many bytes of it are whole, and the checksum of the last whole record.
-fn load<E: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<(Loaded<E>, usize, u32), Error> {
+fn parse<E: DeserializeOwned>(path: &Path, bytes: &[u8]) -> Result<(Loaded<E>, usize, u32), Error> {
     let mut records = Vec::new();
     let mut whole = 0;
     let mut sum = 0;

@@ -2,7 +2,7 @@
 //!
 //! Everything here reads: [`view`] and [`history`] turn a plan, a run or a journal into sentences; [`lines`], [`json`], [`progress`] and
 //! [`ending`] are the observers that say them at the right moment. Nothing feeds back, and nothing can fail: an output that is gone (a
-//! closed pipe) is not written to any more, and the run goes on.
+//! closed pipe) is not written to any more, one that nobody reads is not waited for ([`detached`]), and the run goes on.
 //!
 //! All wording lives in [`view`] and [`words`], so that one state of a task is called by one word everywhere. Every word can be
 //! understood without colour. Text that came from elsewhere is [cleaned](words::clean) before it is shown: what a process prints must not
@@ -10,6 +10,7 @@
 
 use std::io::Write;
 
+pub mod detached;
 pub mod ending;
 pub mod history;
 pub mod json;
@@ -20,6 +21,7 @@ pub mod report;
 pub mod view;
 pub mod words;
 
+pub use detached::Detached;
 pub use ending::Ending;
 pub use json::JsonLines;
 pub use lines::Lines;

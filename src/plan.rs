@@ -17,11 +17,13 @@ use crate::template::Scope;
 pub mod bind;
 mod check;
 mod expand;
+pub mod fingerprint;
 mod graph;
 mod select;
 mod visit;
 
 pub use expand::{further_problems, make};
+pub use fingerprint::{Edit, Ingredients, MadeOf, Print};
 pub use select::{Extent, Selection};
 
 /// Which task of a plan.
@@ -107,10 +109,15 @@ impl Item {
 pub struct Fingerprint(String);
 
 impl Fingerprint {
+    /// One that was kept: a journal's, or that of a file.
+    pub fn kept(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+
     /// A fingerprint of parts.
     pub(crate) fn of(parts: &[&str]) -> Self {
         let mut hasher = blake3::Hasher::new();
-        hasher.update(b"bootstrap fingerprint 1");
+        hasher.update(b"bootstrap fingerprint 2");
         for part in parts {
             hasher.update(&(part.len() as u64).to_le_bytes());
             hasher.update(part.as_bytes());
@@ -165,8 +172,10 @@ pub struct Task {
     pub parameters: Arc<[Field]>,
     /// The names that are known before anything runs.
     pub scope: Scope,
-    /// What its work is made of.
+    /// What its work is made of, in one.
     pub fingerprint: Fingerprint,
+    /// What its work is made of, in parts that can be named.
+    pub made_of: MadeOf,
     /// Ancestors with outputs: step id, and the tasks to read from.
     pub sources: Vec<(String, Vec<TaskIx>)>,
     /// Where the step stands.

@@ -37,6 +37,8 @@ pub struct Playbook {
     pub renders: BTreeMap<String, RenderTarget>,
     /// What must hold for every command line.
     pub rules: Vec<Rule>,
+    /// Files below the project that may hold secrets: tools need them there.
+    pub may_hold_secrets: BTreeSet<String>,
     /// The stories, in the order of the files.
     pub stories: IndexMap<String, Story>,
     /// Whether all files could be read as YAML.
@@ -144,6 +146,8 @@ pub struct Body {
     pub cleanup: Vec<Vec<Stage>>,
     /// What later steps may read.
     pub outputs: Vec<Output>,
+    /// Files that the work is made from, beyond the templates: what they say is part of what the task is.
+    pub inputs: Vec<Template>,
     /// Environment of the processes.
     pub env: Vec<(String, Template)>,
     /// Folder of the processes.
@@ -548,6 +552,7 @@ impl Body {
             locks: Vec::new(),
             cleanup: Vec::new(),
             outputs: Vec::new(),
+            inputs: Vec::new(),
             env: Vec::new(),
             cwd: None,
             stdin: None,

@@ -10,15 +10,18 @@
 //! dead run's processes are not either (no `/proc`); what stays in its group is ended there too.
 //!
 //! **When the runner itself dies**, the [`guardian`] ends what carries its mark; and [`end_survivors`] does so again when the run
-//! is resumed, by the mark or by [`Identity`], never by a process number alone.
+//! is resumed, by the mark, by [`Identity`] or by the [`leash`], never by a process number alone.
 //!
-//! A process has no terminal to read from: its input is what it was given, or nothing.
+//! A process has no terminal to read from: its input is what it was given, or nothing, and where there is a terminal it gets a
+//! [`session`] of its own. When the run is stopped from there (Ctrl-Z), all of it [stands still](stand_still).
 
 mod attempt;
 mod cancel;
 pub mod guardian;
 mod output;
 mod registry;
+pub mod session;
+mod standstill;
 mod start;
 mod survivors;
 mod tree;
@@ -32,19 +35,35 @@ mod system;
 mod tests;
 
 pub use cancel::Cancel;
+pub use standstill::{Stopwatch, stand_still};
 pub use start::run;
-pub use survivors::{Survivor, end_survivors};
+pub use survivors::{Survivor, end_survivors, end_survivors_of};
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
-use std::path::PathBuf;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use zeroize::Zeroizing;
 
 /// The environment variable that every process of ours carries, and its descendants with it.
 pub const MARK: &str = "BOOTSTRAP_MARK";
+
+/// A folder that is open in every process that is started from here, by which those are known that hide their mark.
+#[derive(Debug)]
+pub struct Leash {
+    /// Held, and nothing else.
+    _folder: OwnedFd,
+}
+
+/// Takes what is started from now on on a leash: the folder of the run, whose name is how the marks begin. `None` where there is no such
+/// thing: then only marks tell.
+pub fn leash(folder: &Path) -> Option<Leash> {
+    let folder = system::leash(folder).ok()?;
+    Some(Leash { _folder: folder })
+}
 
 /// A process to be started.
 #[derive(Debug, Clone)]
@@ -65,6 +84,8 @@ pub struct Command {
     pub log: Option<PathBuf>,
     /// How many bytes of its output are kept.
     pub capture: usize,
+    /// The program that gives it a [`session`] of its own, where there is a terminal that it must not have.
+    pub session: Option<PathBuf>,
     /// What its tree is known by: unique to the attempt, and beginning with what is unique to the run.
     pub marker: String,
 }
@@ -86,6 +107,7 @@ impl Command {
             grace: Duration::from_secs(5),
             log: None,
             capture: 16 * 1024 * 1024,
+            session: None,
             marker,
         }
     }

@@ -11,13 +11,18 @@ use crate::plan::{Duty, Plan, TaskIx, TaskKey};
 
 pub mod decide;
 pub mod event;
+mod frontier;
 pub mod outcome;
+pub mod past;
 #[cfg(test)]
 pub(crate) mod tests;
 
 pub use decide::{Decision, Limits, Mode, decide};
 pub use event::Event;
 pub use outcome::{AttemptEnd, Failure, FailureKind, Outcome, OutputValue, SkipReason};
+pub use past::{Past, SIGNED};
+
+use frontier::Frontier;
 
 /// Time since this process began to work on the run. Wall-clock time decides nothing.
 pub type Elapsed = Duration;
@@ -75,12 +80,17 @@ pub enum Illegal {
 pub struct Run {
     states: Vec<TaskState>,
     first_attempt: Vec<Option<Elapsed>>,
+    /// Whether nobody knows how an attempt ended. It stays so until an attempt ends well or a person knows: an attempt that fails before
+    /// it has asked, or a skip, says nothing about it.
+    doubt: Vec<bool>,
     attempts: Vec<u32>,
+    /// How many of the attempts do not count against the patience of the step: those of processes before this one.
+    earlier: Vec<u32>,
     outputs: Vec<BTreeMap<String, OutputValue>>,
     spent: Vec<Duration>,
     index: BTreeMap<TaskKey, TaskIx>,
     running: BTreeSet<TaskIx>,
-    first_open: usize,
+    frontier: Frontier,
     cancelled: bool,
     failed: bool,
     ended: bool,
@@ -93,7 +103,9 @@ impl Run {
         Self {
             states: vec![TaskState::Pending; count],
             first_attempt: vec![None; count],
+            doubt: vec![false; count],
             attempts: vec![0; count],
+            earlier: vec![0; count],
             outputs: vec![BTreeMap::new(); count],
             spent: vec![Duration::ZERO; count],
             index: plan
@@ -101,7 +113,7 @@ impl Run {
                 .map(|(ix, task)| (task.key.clone(), ix))
                 .collect(),
             running: BTreeSet::new(),
-            first_open: 0,
+            frontier: Frontier::new(plan),
             cancelled: false,
             failed: false,
             ended: false,
@@ -129,6 +141,11 @@ impl Run {
         &self.outputs[ix.index()]
     }
 
+    /// Whether an attempt was made of which nobody knows how it ended, so that only the task's question may tell what is to be done.
+    pub fn in_doubt(&self, ix: TaskIx) -> bool {
+        self.doubt[ix.index()]
+    }
+
     /// How many attempts a task has had.
     pub fn attempts(&self, ix: TaskIx) -> u32 {
         self.attempts[ix.index()]
@@ -144,9 +161,15 @@ impl Run {
         &self.running
     }
 
-    /// Every task before this one is settled.
-    pub fn first_open(&self) -> usize {
-        self.first_open
+    /// The tasks about which something can be decided, in the plan's order: not settled, not running, and either nothing that they need
+    /// is open or something that they need did not succeed.
+    pub fn ripe(&self) -> &BTreeSet<TaskIx> {
+        self.frontier.ripe()
+    }
+
+    /// Whether some task is not settled.
+    pub fn is_open(&self) -> bool {
+        self.frontier.is_open()
     }
 
     /// Whether somebody asked to stop.
@@ -184,14 +207,21 @@ impl Run {
             | Event::Paused { .. }
             | Event::Continued { .. }
             | Event::Confirmed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::SurvivorEnded { .. } => {}
             Event::RunResumed { .. } => self.resume(),
             Event::RunEnded { .. } => self.ended = true,
             Event::Interrupted { .. } => self.cancelled = true,
             Event::AttemptStarted { task, attempt, .. } => {
                 let at = self.locate(task)?;
+                let next = self.attempts[at].checked_add(1) == Some(*attempt);
                 match &self.states[at] {
-                    TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. } => {}
+                    TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. }
+                        if next => {}
+                    TaskState::Pending | TaskState::InDoubt { .. } | TaskState::Backoff { .. } => {
+                        return Err(self.illegal(task, at, "an attempt with another number"));
+                    }
                     TaskState::Running { .. } | TaskState::Settled(_) => {
                         return Err(self.illegal(task, at, "an attempt"));
                     }
@@ -222,7 +252,7 @@ impl Run {
                         return Err(self.illegal(task, at, "the end of an attempt"));
                     }
                 }
-                self.spent[at] += Duration::from_millis(*elapsed_ms);
+                self.spent[at] = self.spent[at].saturating_add(Duration::from_millis(*elapsed_ms));
                 self.end_attempt(plan, at, *attempt, end, now);
             }
             Event::TaskSkipped { task, reason } => {
@@ -235,11 +265,14 @@ impl Run {
                 }
                 self.states[at] = TaskState::Settled(Outcome::Skipped(reason.clone()));
             }
-            Event::Assumed { task, done, who } => {
+            Event::Assumed {
+                task, done, who, ..
+            } => {
                 let at = self.locate(task)?;
                 let TaskState::InDoubt { .. } = &self.states[at] else {
                     return Err(self.illegal(task, at, "an assumption"));
                 };
+                self.doubt[at] = false;
                 self.states[at] = if *done {
                     TaskState::Settled(Outcome::Unchanged {
                         why: format!("{who} says that the interrupted attempt had done it"),
@@ -256,7 +289,7 @@ impl Run {
                         return Err(self.illegal(task, at, "a reopening"));
                     }
                 }
-                self.states[at] = TaskState::Pending;
+                self.states[at] = self.open(at);
                 self.outputs[at].clear();
             }
         }
@@ -267,33 +300,39 @@ impl Run {
     /// Keeps the two shortcuts that make deciding cheap.
     fn note_progress(&mut self, event: &Event) {
         match event {
-            Event::AttemptStarted { task, .. } => self.running.extend(self.find(task)),
+            Event::AttemptStarted { task, .. } => {
+                self.running.extend(self.find(task));
+                self.note_state(task);
+            }
             Event::AttemptEnded { task, .. } => {
                 if let Some(ix) = self.find(task) {
                     self.running.remove(&ix);
                 }
+                self.note_state(task);
             }
             Event::RunResumed { .. } => {
                 self.running.clear();
-                self.first_open = 0;
+                self.frontier.restart(&self.states);
             }
-            Event::TaskReopened { .. } => self.first_open = 0,
+            Event::TaskSkipped { task, .. }
+            | Event::TaskReopened { task, .. }
+            | Event::Assumed { task, .. } => self.note_state(task),
             Event::RunStarted { .. }
             | Event::SurvivorEnded { .. }
             | Event::ProcessStarted { .. }
-            | Event::TaskSkipped { .. }
             | Event::Confirmed { .. }
-            | Event::Assumed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::Paused { .. }
             | Event::Continued { .. }
             | Event::Interrupted { .. }
             | Event::RunEnded { .. } => {}
         }
-        while matches!(
-            self.states.get(self.first_open),
-            Some(TaskState::Settled(_))
-        ) {
-            self.first_open += 1;
+    }
+
+    fn note_state(&mut self, task: &TaskKey) {
+        if let Some(ix) = self.find(task) {
+            self.frontier.note(ix, &self.states[ix.index()]);
         }
     }
 
@@ -302,27 +341,35 @@ impl Run {
         self.cancelled = false;
         self.failed = false;
         self.ended = false;
-        for (at, state) in self.states.iter_mut().enumerate() {
-            *state = match std::mem::replace(state, TaskState::Pending) {
-                TaskState::Running { attempt, .. } => TaskState::InDoubt { attempt },
-                TaskState::Settled(Outcome::Failed(failure))
-                    if failure.kind == FailureKind::InDoubt =>
-                {
-                    TaskState::InDoubt {
-                        attempt: self.attempts[at],
-                    }
-                }
-                TaskState::Settled(outcome) if outcome.satisfies() => TaskState::Settled(outcome),
-                state @ TaskState::InDoubt { .. } => state,
-                // An attempt that was cut short by a cancel may have had its effect.
-                TaskState::Settled(Outcome::Cancelled { started: true }) => TaskState::InDoubt {
-                    attempt: self.attempts[at],
-                },
-                TaskState::Settled(_) | TaskState::Pending | TaskState::Backoff { .. } => {
-                    TaskState::Pending
-                }
-            };
+        for at in 0..self.states.len() {
+            match &self.states[at] {
+                // An attempt that was cut short by a cancel may have had its effect, too.
+                TaskState::Running { .. }
+                | TaskState::Settled(Outcome::Cancelled { started: true }) => self.doubt[at] = true,
+                TaskState::Settled(_)
+                | TaskState::InDoubt { .. }
+                | TaskState::Pending
+                | TaskState::Backoff { .. } => {}
+            }
+            let holds =
+                matches!(&self.states[at], TaskState::Settled(outcome) if outcome.satisfies());
+            if !holds {
+                self.states[at] = self.open(at);
+            }
+            // A run that was killed often has the same patience as one that was not.
             self.first_attempt[at] = None;
+            self.earlier[at] = self.attempts[at];
+        }
+    }
+
+    /// Where a task is that has not ended.
+    fn open(&self, at: usize) -> TaskState {
+        if self.doubt[at] {
+            TaskState::InDoubt {
+                attempt: self.attempts[at],
+            }
+        } else {
+            TaskState::Pending
         }
     }
 
@@ -334,6 +381,13 @@ impl Run {
         end: &AttemptEnd,
         now: Elapsed,
     ) {
+        match end {
+            AttemptEnd::Changed { .. } | AttemptEnd::Unchanged { .. } => self.doubt[at] = false,
+            AttemptEnd::Failed { failure, .. } => {
+                self.doubt[at] |= failure.kind == FailureKind::InDoubt;
+            }
+            AttemptEnd::Skipped { .. } | AttemptEnd::Cancelled => {}
+        }
         self.states[at] = match end {
             AttemptEnd::Changed { outputs, .. } => {
                 self.outputs[at].clone_from(outputs);
@@ -378,19 +432,18 @@ impl Run {
             return None;
         };
         let policy = body.retry.as_ref()?;
-        if policy.attempts.is_some_and(|most| attempt >= most) {
+        let made = attempt.saturating_sub(self.earlier[at]);
+        if policy.attempts.is_some_and(|most| made >= most) {
             return None;
         }
-        let factor = policy.backoff.powi(
-            i32::try_from(attempt.saturating_sub(1))
-                .unwrap_or(30)
-                .min(30),
-        );
-        let pause = policy
-            .every
-            .mul_f64(factor)
-            .min(policy.at_most.max(policy.every));
-        let until = now + pause;
+        let factor = policy
+            .backoff
+            .powi(i32::try_from(made.saturating_sub(1)).unwrap_or(30).min(30));
+        let longest = policy.at_most.max(policy.every);
+        // A factor soon grows beyond what a clock can hold.
+        let pause = Duration::try_from_secs_f64(policy.every.as_secs_f64() * factor)
+            .map_or(longest, |pause| pause.min(longest));
+        let until = now.saturating_add(pause);
         let begun = self.first_attempt[at].unwrap_or(now);
         (policy
             .within

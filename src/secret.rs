@@ -15,9 +15,11 @@
 mod forms;
 mod key;
 mod matcher;
+mod search;
 mod stream;
 
 pub use key::{Key, KeyError};
+pub use search::{Hit, Search};
 pub use stream::MaskStream;
 
 use matcher::Matcher;
@@ -186,7 +188,8 @@ impl Mask {
         (version, matcher)
     }
 
-    fn version(&self) -> u64 {
+    /// Returns a number that grows whenever a value is added that was not known.
+    pub fn version(&self) -> u64 {
         self.shared.version.load(Ordering::Acquire)
     }
 }

@@ -8,10 +8,11 @@ use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use minijinja::value::{Kwargs, Rest, Serde, Value, ValueKind};
-use minijinja::{AutoEscape, Environment, ErrorKind, UndefinedBehavior};
+use minijinja::{AutoEscape, Environment, ErrorKind, Expression, UndefinedBehavior};
 
 use crate::document::Span;
 
+mod limits;
 pub(crate) mod names;
 mod net;
 mod words;
@@ -143,8 +144,14 @@ impl Templates {
         let loader_root = root.to_path_buf();
         environment.set_loader(move |name| {
             let path = below(&loader_root, name)?;
-            match std::fs::read_to_string(&path) {
-                Ok(text) => Ok(Some(text)),
+            match read_text(&path) {
+                Ok(text) => match limits::of_template(&text) {
+                    Ok(()) => Ok(Some(text)),
+                    Err(error) => Err(minijinja::Error::new(
+                        ErrorKind::InvalidOperation,
+                        format!("{name}: {}", error.message),
+                    )),
+                },
                 Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
                 Err(error) => Err(minijinja::Error::new(
                     ErrorKind::InvalidOperation,
@@ -161,6 +168,7 @@ impl Templates {
 
     /// Whether the text can be parsed.
     pub fn check(&self, template: &Template) -> Result<(), Error> {
+        limits::of_template(&template.source)?;
         match whole_expression(&template.source) {
             Some(source) => self.environment.compile_expression(source).map(|_| ()),
             None => self
@@ -181,16 +189,14 @@ impl Templates {
                 line: None,
             });
         }
-        self.environment
-            .compile_expression(&expr.source)
-            .map(|_| ())
-            .map_err(|error| explain(&error))
+        self.expression(&expr.source).map(|_| ())
     }
 
     /// The dotted names that a text uses and does not define.
     pub fn names(&self, template: &Template) -> BTreeSet<String> {
         match whole_expression(&template.source) {
             Some(source) => self.names_of(source),
+            None if limits::of_template(&template.source).is_err() => BTreeSet::new(),
             None => self
                 .environment
                 .template_from_str(&template.source)
@@ -206,6 +212,10 @@ impl Templates {
 
     /// The dotted names that a template file uses, with those of the files that it includes by name.
     pub fn names_file(&self, file: &str) -> Result<BTreeSet<String>, Error> {
+        // The loader refuses the same, but cannot say where.
+        if let Some(source) = self.file_source(file) {
+            limits::of_template(&source)?;
+        }
         let template = self
             .environment
             .get_template(file)
@@ -215,7 +225,7 @@ impl Templates {
 
     /// What a template file says, if it can be read.
     pub(crate) fn file_source(&self, file: &str) -> Option<String> {
-        std::fs::read_to_string(below(&self.root, file).ok()?).ok()
+        read_text(&below(&self.root, file).ok()?).ok()
     }
 
     /// The files that lie beside a template file, by the same kind of name.
@@ -247,9 +257,15 @@ impl Templates {
             .is_err_and(|error| error.kind() == missing)
     }
 
-    fn names_of(&self, source: &str) -> BTreeSet<String> {
+    fn expression<'s>(&'s self, source: &'s str) -> Result<Expression<'s, 's>, Error> {
+        limits::of_expression(source)?;
         self.environment
             .compile_expression(source)
+            .map_err(|error| explain(&error))
+    }
+
+    fn names_of(&self, source: &str) -> BTreeSet<String> {
+        self.expression(source)
             .map(|expr| expr.undeclared_variables(true).into_iter().collect())
             .unwrap_or_default()
     }
@@ -262,6 +278,7 @@ impl Templates {
         {
             return Ok(template.source.clone());
         }
+        limits::of_template(&template.source)?;
         self.environment
             .render_str(&template.source, scope.context())
             .map_err(|error| explain(&error))
@@ -270,27 +287,19 @@ impl Templates {
     /// Renders a text; one that is exactly one `{{ … }}` gives the value itself.
     pub fn value(&self, template: &Template, scope: &Scope) -> Result<Value, Error> {
         match whole_expression(&template.source) {
-            Some(source) => self
-                .environment
-                .compile_expression(source)
-                .and_then(|expr| expr.eval(scope.context()))
-                .and_then(|value| {
-                    if value.is_undefined() {
-                        Err(ErrorKind::UndefinedError.into())
-                    } else {
-                        Ok(value)
-                    }
-                })
-                .map_err(|error| explain(&error)),
+            Some(source) => self.evaluate(source, scope),
             None => self.text(template, scope).map(Value::from),
         }
     }
 
     /// Evaluates an expression.
     pub fn eval(&self, expr: &Expr, scope: &Scope) -> Result<Value, Error> {
-        self.environment
-            .compile_expression(&expr.source)
-            .and_then(|compiled| compiled.eval(scope.context()))
+        self.evaluate(&expr.source, scope)
+    }
+
+    fn evaluate(&self, source: &str, scope: &Scope) -> Result<Value, Error> {
+        self.expression(source)?
+            .eval(scope.context())
             .and_then(|value| {
                 if value.is_undefined() {
                     Err(ErrorKind::UndefinedError.into())
@@ -513,8 +522,20 @@ pub fn to_json(value: &Value) -> serde_json::Value {
     }
 }
 
+/// Reads a text file, unless it is so large that it cannot be meant.
+fn read_text(path: &Path) -> std::io::Result<String> {
+    let size = std::fs::metadata(path)?.len();
+    if size > limits::LARGEST {
+        let largest = limits::LARGEST;
+        return Err(std::io::Error::other(format!(
+            "it has {size} bytes; a file of more than {largest} is surely not meant"
+        )));
+    }
+    std::fs::read_to_string(path)
+}
+
 fn read(root: &Path, path: &str) -> Result<String, minijinja::Error> {
-    std::fs::read_to_string(below(root, path)?).map_err(|error| {
+    read_text(&below(root, path)?).map_err(|error| {
         minijinja::Error::new(
             ErrorKind::InvalidOperation,
             format!("cannot read {path}: {error}"),

@@ -20,8 +20,9 @@ pub use lock::is_held;
 pub use lock::{Busy, Holder, Lock, LockError};
 
 use crate::secret::{Key, KeyError};
-use jiff::Timestamp;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
+use jiff::{SignedDuration, Timestamp};
 use std::fmt;
 use std::fmt::Write as _;
 use std::fs::{self, DirBuilder, File};
@@ -32,6 +33,11 @@ use std::str::FromStr;
 
 /// The name of the state folder.
 pub const FOLDER: &str = ".bootstrap";
+/// How the second in which a run began is written in its name.
+const SECOND: &str = "%Y%m%d-%H%M%S";
+
+/// Makes durable what is in a folder: which names, not what is in the files.
+type Sync<'a> = &'a mut dyn FnMut(&Path) -> Result<(), Error>;
 
 /// The state folder of one project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,9 +67,12 @@ impl Workspace {
 
     /// Makes the state folder of a project, if it is not there.
     pub fn open_or_create(project: &Path) -> Result<Self, Error> {
+        Self::made(project, &mut sync_folder)
+    }
+
+    fn made(project: &Path, sync: Sync<'_>) -> Result<Self, Error> {
         let workspace = Self::of(project);
-        create_folder(&workspace.path)?;
-        create_folder(&workspace.runs_folder())?;
+        create_folder(&workspace.path, sync)?;
         let ignore = workspace.path.join(".gitignore");
         match File::options()
             .write(true)
@@ -75,6 +84,7 @@ impl Workspace {
             Err(found) if found.kind() == io::ErrorKind::AlreadyExists => {}
             Err(source) => return Err(error("create", &ignore)(source)),
         }
+        create_folder(&workspace.runs_folder(), sync)?;
         Ok(workspace)
     }
 
@@ -98,29 +108,34 @@ impl Workspace {
         Key::open_or_create(&self.path.join("key"))
     }
 
-    /// Makes the folder of a new run.
-    ///
-    /// `chance` tells apart the runs of one second; a later one has a higher number.
+    /// Makes the folder of a new run, whose name comes after those of all runs before it. `chance` tells apart those of one second.
     pub fn create_run(&self, now: Timestamp, chance: u16) -> Result<RunFolder, Error> {
-        let mut chance = chance;
-        // Invariant: the names of a workspace's runs sort by time, also within one second; else the newest could not be told.
+        self.run_made(now, chance, &mut sync_folder)
+    }
+
+    fn run_made(&self, now: Timestamp, chance: u16, sync: Sync<'_>) -> Result<RunFolder, Error> {
+        let mut id = RunId::new(now, chance);
+        // Invariant: the names of a workspace's runs sort by the order in which they were made, also within one second and when the clock
+        // was set back; else the newest could not be told.
         if let Some(newest) = self.newest()?
-            && let Some(last) = newest.id.chance_within(now)
-            && last >= chance
+            && newest.id >= id
         {
-            chance = last.wrapping_add(1);
+            id = newest.id.next().unwrap_or(id);
         }
         loop {
-            let run = self.run(RunId::new(now, chance));
+            let run = self.run(id);
             match DirBuilder::new().mode(0o700).create(&run.path) {
                 Ok(()) => {
-                    create_folder(&run.logs())?;
-                    sync_folder(&run.path)?;
-                    sync_folder(&self.runs_folder())?;
+                    create_folder(&run.logs(), sync)?;
+                    sync(&self.runs_folder())?;
                     return Ok(run);
                 }
                 Err(found) if found.kind() == io::ErrorKind::AlreadyExists => {
-                    chance = chance.wrapping_add(1);
+                    id = run
+                        .id
+                        .next()
+                        .ok_or(found)
+                        .map_err(error("create", &run.path))?;
                 }
                 Err(source) => return Err(error("create", &run.path)(source)),
             }
@@ -178,7 +193,7 @@ impl RunId {
     /// Names a run that begins now.
     pub fn new(now: Timestamp, chance: u16) -> Self {
         let now = now.to_zoned(TimeZone::UTC);
-        Self(format!("{}-{chance:04x}", now.strftime("%Y%m%d-%H%M%S")))
+        Self(format!("{}-{chance:04x}", now.strftime(SECOND)))
     }
 
     /// Returns the name.
@@ -186,11 +201,18 @@ impl RunId {
         &self.0
     }
 
-    /// The digits of chance, if it began within the same second.
-    fn chance_within(&self, now: Timestamp) -> Option<u16> {
+    /// The name that comes next, if there is one.
+    fn next(&self) -> Option<Self> {
         let (second, chance) = self.0.rsplit_once('-')?;
-        let same = Self::new(now, 0).0.starts_with(second);
-        u16::from_str_radix(chance, 16).ok().filter(|_| same)
+        let chance = u16::from_str_radix(chance, 16).ok()?;
+        if let Some(chance) = chance.checked_add(1) {
+            return Some(Self(format!("{second}-{chance:04x}")));
+        }
+        let next = DateTime::strptime(SECOND, second)
+            .ok()?
+            .checked_add(SignedDuration::from_secs(1))
+            .ok()?;
+        Some(Self(format!("{}-0000", next.strftime(SECOND))))
     }
 }
 
@@ -252,6 +274,12 @@ impl RunFolder {
     /// Returns the journal.
     pub fn journal(&self) -> PathBuf {
         self.path.join("journal.jsonl")
+    }
+
+    /// Returns the key of the workspace that the run is in.
+    pub fn key(&self) -> Result<Key, KeyError> {
+        let runs = self.path.parent().unwrap_or(&self.path);
+        Key::open_or_create(&runs.parent().unwrap_or(runs).join("key"))
     }
 
     /// Returns the folder of the logs.
@@ -324,9 +352,10 @@ pub fn task_of_log(name: &str) -> Option<(String, u32)> {
     Some((String::from_utf8(task).ok()?, attempt))
 }
 
-fn create_folder(path: &Path) -> Result<(), Error> {
+/// Makes a folder that outlives a power cut, if it is not there.
+fn create_folder(path: &Path, sync: Sync<'_>) -> Result<(), Error> {
     match DirBuilder::new().mode(0o700).create(path) {
-        Ok(()) => Ok(()),
+        Ok(()) => path.parent().map_or(Ok(()), sync),
         Err(found) if found.kind() == io::ErrorKind::AlreadyExists && path.is_dir() => Ok(()),
         Err(source) => Err(error("create", path)(source)),
     }

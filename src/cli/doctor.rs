@@ -1,6 +1,6 @@
 //! `doctor`: what this machine has, and what the system lets the program do.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::value::Value;
 use serde::Serialize;
@@ -69,10 +69,10 @@ pub(super) fn doctor(context: &Context, json: bool) -> Result<u8, Error> {
         what: "process trees".into(),
         fine: true,
         found: if cfg!(target_os = "linux") {
-            "whole trees are owned, also what leaves its session; survivors of a crash are found"
+            "whole trees are owned, also what leaves its session; survivors of a crash are found and ended"
                 .into()
         } else {
-            "process groups only: this system does not tell what has left its group".into()
+            "process groups only: on this system nothing tells what has left its group, or survived a crash (docs/trust.md)".into()
         },
         help: None,
     });
@@ -101,8 +101,11 @@ pub(super) fn doctor(context: &Context, json: bool) -> Result<u8, Error> {
     Ok(if fine { exit::DONE } else { exit::CANNOT_START })
 }
 
-/// Tools whose version will not do, or cannot be told, in a sentence each.
-pub(super) fn wrong_versions(project: &Project) -> Result<Vec<String>, Error> {
+/// The versions of the tools that the playbook asks about, and those that will not do, or cannot be told, in a sentence each.
+pub(super) fn versions(
+    project: &Project,
+) -> Result<(BTreeMap<String, String>, Vec<String>), Error> {
+    let mut versions = BTreeMap::new();
     let mut wrong = Vec::new();
     for program in programs(&project.playbook) {
         let tool = project.playbook.tools.get(&program);
@@ -110,14 +113,16 @@ pub(super) fn wrong_versions(project: &Project) -> Result<Vec<String>, Error> {
             continue;
         };
         let finding = version_of(project, &program, version)?;
-        if !finding.fine {
+        if finding.fine {
+            versions.insert(program, finding.found);
+        } else {
             let help = finding
                 .help
                 .map_or_else(String::new, |help| format!(": {help}"));
             wrong.push(format!("`{program}` is {}{help}", finding.found));
         }
     }
-    Ok(wrong)
+    Ok((versions, wrong))
 }
 
 fn state(project: &Project) -> Finding {

@@ -1,31 +1,72 @@
 //! `status`, `runs` and `logs`: what journals tell.
 
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _, Write};
 use std::path::PathBuf;
 
 use crate::cli::error::Error;
-use crate::cli::{Context, exit};
+use crate::cli::{Context, edits, exit};
 use crate::journal::Journal;
-use crate::observe::history::{self as told, RunSummary};
-use crate::observe::{put, view::Frame};
+use crate::observe::history::{self as told, RunSummary, Standing};
+use crate::observe::{put, report, view::Frame, words::clean};
 use crate::run::Event;
 use crate::workspace::{RunFolder, Workspace};
+
+/// The longest piece of a line that is shown at once.
+const LONGEST: u64 = 64 * 1024;
 
 /// `status`.
 pub(super) fn status(context: &Context, wanted: Option<&str>, json: bool) -> Result<u8, Error> {
     let workspace = Workspace::of(&context.root()?);
     let (folder, run) = find(&workspace, wanted)?;
+    // A run that is over, or that somebody works on, is not gone on with as it is written now.
+    let edits = match run.standing {
+        Standing::Done | Standing::Running => Vec::new(),
+        Standing::Interrupted | Standing::Failed | Standing::Stopped => {
+            let records = Journal::<Event>::load_read_only(&folder.journal())?.records;
+            edits::since(context, &records)
+        }
+    };
     let frame = Frame {
         directory: context.given.clone(),
         folder: Some(folder),
         colour: context.colour_out,
     };
     let text = if json {
-        told::json(&run)
+        told::status_json(&run, edits::json(&edits))
     } else {
-        told::status_text(&run, &frame)
+        edits::text(&edits, context.colour_out) + &told::status_text(&run, &frame)
     };
     put(&mut std::io::stdout().lock(), &text);
     Ok(exit::DONE)
+}
+
+/// `report`.
+pub(super) fn report(context: &Context, wanted: Option<&str>, json: bool) -> Result<u8, Error> {
+    let workspace = Workspace::of(&context.root()?);
+    let folder = folder(&workspace, wanted)?;
+    let records = Journal::<Event>::load_read_only(&folder.journal())?.records;
+    let held = holder_run(&workspace).is_some_and(|path| path == folder.path());
+    let text = if json {
+        told::fold(&records, held).map(|run| told::json(&report::Report::of(&run, &records)))
+    } else {
+        report::markdown(&records, held)
+    };
+    let Some(text) = text else {
+        return Err(Error::cannot_resume(
+            format!(
+                "run {} has no beginning: nothing had been done",
+                folder.id()
+            ),
+            None,
+        ));
+    };
+    put(&mut std::io::stdout().lock(), &text);
+    Ok(exit::DONE)
+}
+
+/// The folder of a run that is named, or of the newest that says anything.
+pub(super) fn folder(workspace: &Workspace, wanted: Option<&str>) -> Result<RunFolder, Error> {
+    find(workspace, wanted).map(|(folder, _)| folder)
 }
 
 /// `runs`.
@@ -91,12 +132,36 @@ pub(super) fn logs(
                 Some(&error),
             )
         })?;
-        if std::io::copy(&mut file, &mut out).is_err() {
+        let shown = if std::io::stdout().is_terminal() {
+            show(file, &mut out)
+        } else {
+            std::io::copy(&mut file, &mut out).map(drop)
+        };
+        if shown.is_err() {
             // The reader has had enough.
             break;
         }
     }
     Ok(exit::DONE)
+}
+
+/// Shows a log on a terminal: nothing in it may move the cursor, ring the bell or name the window.
+fn show(log: std::fs::File, out: &mut dyn Write) -> std::io::Result<()> {
+    let mut log = BufReader::new(log);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        // A line without an end is shown in pieces.
+        if log.by_ref().take(LONGEST).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
+        }
+        let ends = line.ends_with(b"\n");
+        let text = clean(&String::from_utf8_lossy(&line));
+        out.write_all(text.as_bytes())?;
+        if ends {
+            out.write_all(b"\n")?;
+        }
+    }
 }
 
 fn find(workspace: &Workspace, wanted: Option<&str>) -> Result<(RunFolder, RunSummary), Error> {

@@ -1,18 +1,22 @@
 //! `plan` and `validate`: show, do nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli::error::Error;
 use crate::cli::work::make_plan;
-use crate::cli::{Context, PlanHow, all_problems, environment, exit};
+use crate::cli::{Context, PlanHow, all_problems, edits, environment, exit, own_sessions};
+use crate::journal::Journal;
 use crate::observe::{listing, put};
 use crate::perform::{Pace, Performer, Settings, Verdict};
-use crate::plan::{Duty, Extent, Plan, Selection, TaskIx};
+use crate::plan::{Duty, Edit, Extent, Plan, Selection, TaskIx, TaskKey};
 use crate::playbook::{Action, Body, Stage};
 use crate::process::guardian::Guardian;
 use crate::project::Project;
+use crate::run::Event;
 use crate::secret::Mask;
+use crate::workspace::Workspace;
 
 /// `plan`.
 pub(super) fn plan(
@@ -24,16 +28,10 @@ pub(super) fn plan(
     let project = Arc::new(context.project()?);
     let plan = Arc::new(make_plan(context, &project, selection, extent)?);
     let mut out = std::io::stdout().lock();
+    let since = since(context, &project.root, selection, extent);
     if !how.probe && !how.diff {
         let listing = listing::list(&plan, None);
-        put(
-            &mut out,
-            &if how.json {
-                listing.json()
-            } else {
-                listing.text(context.colour_out)
-            },
-        );
+        put(&mut out, &shown(context, &listing, how.json, since));
         return Ok(exit::DONE);
     }
     let performer = asking_performer(&project, &plan, how.secrets.secrets_file.as_deref())?;
@@ -81,14 +79,7 @@ pub(super) fn plan(
     runtime.shutdown_background();
     let (answers, pending) = answers;
     let listing = listing::list(&plan, Some(&answers));
-    put(
-        &mut out,
-        &if how.json {
-            listing.json()
-        } else {
-            listing.text(context.colour_out)
-        },
-    );
+    put(&mut out, &shown(context, &listing, how.json, since));
     if how.diff && !how.json && !diffs.is_empty() {
         put(&mut out, &format!("\n{diffs}"));
     }
@@ -97,6 +88,48 @@ pub(super) fn plan(
     } else {
         exit::DONE
     })
+}
+
+/// What was edited since the newest run of the same: its name and the verdicts; nothing where there is none, or nothing differs.
+type Since = Option<(String, Vec<(TaskKey, Edit)>)>;
+
+fn since(context: &Context, root: &Path, selection: &Selection, extent: Extent) -> Since {
+    let workspace = Workspace::of(root);
+    for folder in workspace.runs().ok()? {
+        let Ok(loaded) = Journal::<Event>::load_read_only(&folder.journal()) else {
+            continue;
+        };
+        let same = matches!(
+            loaded.records.first().map(|record| &record.event),
+            Some(Event::RunStarted { selection: of, options, .. }) if of == selection && options.extent == extent
+        );
+        if same {
+            let edits = edits::since(context, &loaded.records);
+            return (!edits.is_empty()).then(|| (folder.id().to_string(), edits));
+        }
+    }
+    None
+}
+
+/// A plan with what was edited since.
+fn shown(context: &Context, listing: &listing::Listing, json: bool, since: Since) -> String {
+    match (json, since) {
+        (true, None) => listing.json(),
+        (true, Some((run, edits))) => {
+            let mut value = serde_json::to_value(listing).unwrap_or_default();
+            if let Some(object) = value.as_object_mut() {
+                let since = serde_json::json!({ "run": run, "edits": edits::json(&edits) });
+                object.insert("since".into(), since);
+            }
+            crate::observe::history::json(&value)
+        }
+        (false, None) => listing.text(context.colour_out),
+        (false, Some((run, edits))) => format!(
+            "{}\nsince run {run}:\n{}",
+            listing.text(context.colour_out),
+            edits::text(&edits, context.colour_out)
+        ),
+    }
 }
 
 /// Whether all that a body does is to write a file.
@@ -140,6 +173,7 @@ pub(super) fn asking_performer(
         yes: false,
         confirm: Vec::new(),
         who: String::new(),
+        session: own_sessions(),
         ask: Arc::new(|_| None),
         secrets,
     };

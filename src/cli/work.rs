@@ -1,25 +1,27 @@
 //! `run`, `verify` and `resume`: where everything is wired.
 
-use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use jiff::Timestamp;
 
 use crate::cli::error::Error;
-use crate::cli::{Advance, Context, How, Output, environment, exit};
+use crate::cli::{Context, How, Output, ResumeHow, environment, exit, own_sessions, reopen};
 use crate::engine::{Engine, Observer, interrupt};
 use crate::journal::{Journal, Record};
-use crate::observe::{Ending, JsonLines, Lines, Progress, Terminal, view::Frame};
+use crate::observe::{Detached, Ending, JsonLines, Lines, Progress, Terminal, view::Frame};
 use crate::perform::secrets::read_secrets_file;
-use crate::perform::{Ask, Pace, Performer, Prompt, Settings, Verdict};
-use crate::plan::{self, Duty, Extent, Plan, Selection, TaskIx};
+use crate::perform::{Ask, Known, Pace, Performer, Prompt, Settings};
+use crate::plan::fingerprint::with_tools;
+use crate::plan::{self, Extent, Ingredients, Plan, Selection, TaskIx};
 use crate::playbook::Effect;
 use crate::process::guardian::Guardian;
-use crate::process::{Identity, end_survivors};
+use crate::process::{Identity, end_survivors_of, leash};
 use crate::project::Project;
 use crate::run::event::{Options, RunResult, Who};
-use crate::run::{Event, Limits, OutputValue, Run, TaskState};
+use crate::run::{Event, Limits, Past, Run};
 use crate::secret::Mask;
 use crate::workspace::{Holder, Lock, LockError, RunFolder, Workspace};
 
@@ -49,26 +51,27 @@ pub(super) fn run(
 ) -> Result<u8, Error> {
     let project = Arc::new(context.project()?);
     let plan = Arc::new(make_plan(context, &project, &selection, extent)?);
-    need_tools(&project)?;
+    let versions = need_tools(&project)?;
+    let made = with_tools(&plan, &versions);
     let options = Options {
         jobs: usize::from(how.jobs),
         mode: how.mode(),
         yes: how.advance.yes,
         confirm: how.advance.confirm.clone(),
         extent,
-        secrets_file: absolute(how.secrets.secrets_file.as_deref())?,
+        secrets_file: portable(&project.root, how.secrets.secrets_file.as_deref())?,
     };
     let workspace = Workspace::open_or_create(&project.root)?;
     let locks = take_locks(&workspace, &project, &plan, None)?;
-    let mut survivors = Vec::new();
-    if let Some(newest) = workspace.newest()? {
-        survivors = end_what_is_left(&newest, &[]);
-    }
+    let survivors = end_what_is_left(&workspace)?;
     let now = Timestamp::now();
     let chance = u16::try_from(now.subsec_nanosecond().unsigned_abs() / 15_259).unwrap_or(0)
         ^ u16::try_from(std::process::id() & 0xffff).unwrap_or(0);
     let folder = workspace.create_run(now, chance)?;
-    let journal = Journal::create(&folder.journal())?;
+    let journal = Journal::create(&folder.journal()).map_err(|error| {
+        Error::cannot_start("the journal cannot be made", Some(&error))
+            .hint("make room or mend the permissions, then type the same again; nothing was run")
+    })?;
     let started = Event::RunStarted {
         run: folder.id().to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -76,6 +79,7 @@ pub(super) fn run(
         options: options.clone(),
         plan: plan.fingerprint(),
         tasks: fingerprints(&plan),
+        made_of: Ingredients::collect(&made),
         who: who(),
         rehearsal: std::env::var("BOOTSTRAP_REHEARSAL").ok(),
     };
@@ -90,17 +94,119 @@ pub(super) fn run(
         survivors,
         _locks: locks,
     };
-    session.work(run, journal, &started, &[])
+    session.work(run, journal, &started, None)
 }
 
 /// `resume`.
-pub(super) fn resume(
-    context: &Context,
-    wanted: Option<&str>,
-    assume: &[String],
-    advance: &Advance,
-    output: Output,
-) -> Result<u8, Error> {
+pub(super) fn resume(context: &Context, how: &ResumeHow) -> Result<u8, Error> {
+    let (advance, output) = (&how.advance, how.output);
+    let Opened {
+        folder,
+        journal,
+        records,
+        selection,
+        options,
+        lock: early,
+    } = open(context, how.run.as_deref())?;
+    if is_done(&records) {
+        // Whoever resumes until it is done must come to an end, also when the runner died after its last word.
+        let text = format!(
+            "run {} is done: there is nothing to go on with; `bootstrap run` asks everything again\n",
+            folder.id()
+        );
+        crate::observe::put(&mut Detached::new(std::io::stderr()), &text);
+        return Ok(exit::DONE);
+    }
+    let options = Options {
+        yes: options.yes || advance.yes,
+        confirm: options
+            .confirm
+            .iter()
+            .chain(&advance.confirm)
+            .cloned()
+            .collect(),
+        ..options
+    };
+    let project = Arc::new(context.project()?);
+    let plan = Arc::new(make_plan(context, &project, &selection, options.extent)?);
+    let versions = need_tools(&project)?;
+    let made = with_tools(&plan, &versions);
+    let mut locks = vec![early];
+    locks.extend(take_cluster_locks(
+        &project,
+        &plan,
+        Some(folder.id().as_str()),
+    )?);
+    let survivors = end_what_is_left(&Workspace::of(&project.root))?;
+    let past = reopen::past(&records);
+    let run = reopen::fold(&plan, &records)?;
+    let assumed = reopen::assumed(&plan, &run, &how.assume)?;
+    let why = match (&how.why, assumed.is_empty()) {
+        (Some(why), _) => Some(why.clone()),
+        (None, true) => None,
+        (None, false) => ask_why(),
+    };
+    let edits = past.edits(&plan, &made);
+    let opened = reopen::edited(&plan, &run, &edits)?;
+    if output != Output::Json {
+        crate::observe::put(
+            &mut Detached::new(std::io::stderr()),
+            &super::edits::text(&edits, context.colour_err),
+        );
+    }
+    let (tasks, made_of) = (fingerprints(&plan), Ingredients::collect(&made));
+    let same = past.planned_as(&tasks, &made_of);
+    let resumed = Event::RunResumed {
+        version: env!("CARGO_PKG_VERSION").into(),
+        plan: plan.fingerprint(),
+        tasks: if same { Vec::new() } else { tasks },
+        made_of: if same {
+            Ingredients::default()
+        } else {
+            made_of
+        },
+        who: who(),
+    };
+    let session = Session {
+        context,
+        project,
+        plan,
+        options,
+        folder,
+        output,
+        survivors,
+        _locks: locks,
+    };
+    let again = Again {
+        past,
+        assumed,
+        why,
+        opened,
+    };
+    session.work(run, journal, &resumed, Some(&again))
+}
+
+/// What a resumed run takes up.
+struct Again {
+    past: Past,
+    assumed: Vec<(TaskIx, bool)>,
+    why: Option<String>,
+    opened: Vec<(TaskIx, Event)>,
+}
+
+/// A run of the past, opened to be written to.
+pub(super) struct Opened {
+    pub(super) folder: RunFolder,
+    pub(super) journal: Journal<Event>,
+    pub(super) records: Vec<Record<Event>>,
+    pub(super) selection: Selection,
+    pub(super) options: Options,
+    /// Held for as long as something is written.
+    pub(super) lock: Lock,
+}
+
+/// Opens a run that is named, or the newest one that can be gone on with.
+pub(super) fn open(context: &Context, wanted: Option<&str>) -> Result<Opened, Error> {
     let root = context.root()?;
     let workspace = Workspace::of(&root);
     let nothing = || {
@@ -123,13 +229,16 @@ pub(super) fn resume(
             })?,
         None => newest_to_resume(&workspace)?.ok_or_else(nothing)?,
     };
+    // A workspace that was copied may have come without what is only for people.
+    std::fs::create_dir_all(folder.logs()).map_err(|error| {
+        Error::cannot_start(
+            format!("{} cannot be made", folder.logs().display()),
+            Some(&error),
+        )
+    })?;
     let (journal, loaded) = Journal::<Event>::open(&folder.journal())?;
     let Some(Event::RunStarted {
-        selection,
-        options,
-        plan: was,
-        tasks,
-        ..
+        selection, options, ..
     }) = loaded.records.first().map(|record| record.event.clone())
     else {
         return Err(Error::cannot_resume(
@@ -141,65 +250,38 @@ pub(super) fn resume(
         )
         .hint("start it again with `bootstrap run`"));
     };
-    if matches!(
-        loaded.records.last().map(|record| &record.event),
+    Ok(Opened {
+        folder,
+        journal,
+        records: loaded.records,
+        selection,
+        options,
+        lock: early,
+    })
+}
+
+/// Whether the last word of a journal is that all is done.
+pub(super) fn is_done(records: &[Record<Event>]) -> bool {
+    matches!(
+        records.last().map(|record| &record.event),
         Some(Event::RunEnded {
             result: RunResult::Done
         })
-    ) {
-        // Whoever resumes until it is done must come to an end, also when the runner died after its last word.
-        let text = format!(
-            "run {} is done: there is nothing to go on with; `bootstrap run` asks everything again\n",
-            folder.id()
-        );
-        crate::observe::put(&mut std::io::stderr().lock(), &text);
-        return Ok(exit::DONE);
+    )
+}
+
+/// A person's reason, asked for where there is a terminal.
+pub(super) fn ask_why() -> Option<String> {
+    if !std::io::stdin().is_terminal() || !std::io::stderr().is_terminal() {
+        return None;
     }
-    let options = Options {
-        yes: options.yes || advance.yes,
-        confirm: options
-            .confirm
-            .iter()
-            .chain(&advance.confirm)
-            .cloned()
-            .collect(),
-        ..options
-    };
-    let project = Arc::new(context.project()?);
-    let plan = Arc::new(make_plan(context, &project, &selection, options.extent)?);
-    need_tools(&project)?;
-    let mut locks = vec![early];
-    locks.extend(take_cluster_locks(
-        &project,
-        &plan,
-        Some(folder.id().as_str()),
-    )?);
-    let survivors = end_what_is_left(&folder, &loaded.records);
-    let (run, known) = fold(&plan, &loaded.records, tasks)?;
-    let mut reopened = assumed(&plan, &run, assume)?;
-    reopened.extend(changed_since(&plan, &run, &known));
-    let changed = plan.fingerprint() != was;
-    let resumed = Event::RunResumed {
-        version: env!("CARGO_PKG_VERSION").into(),
-        plan: plan.fingerprint(),
-        tasks: if changed {
-            fingerprints(&plan)
-        } else {
-            Vec::new()
-        },
-        who: who(),
-    };
-    let session = Session {
-        context,
-        project,
-        plan,
-        options,
-        folder,
-        output,
-        survivors,
-        _locks: locks,
-    };
-    session.work(run, journal, &resumed, &reopened)
+    let mut out = std::io::stderr().lock();
+    write!(out, "Why (for the journal; may be empty): ")
+        .and_then(|()| out.flush())
+        .ok()?;
+    let mut line = String::new();
+    std::io::stdin().lock().read_line(&mut line).ok()?;
+    Some(line.trim().to_owned()).filter(|why| !why.is_empty())
 }
 
 impl Session<'_> {
@@ -209,41 +291,57 @@ impl Session<'_> {
         run: Run,
         journal: Journal<Event>,
         first: &Event,
-        reopened: &[Event],
+        again: Option<&Again>,
     ) -> Result<u8, Error> {
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(2)
+        // One thread decides and every process has its own: a step is not handed from thread to thread in between. What takes long
+        // without waiting (masking output, asking a person, masking a log again) is on threads of its own.
+        let runtime = tokio::runtime::Builder::new_current_thread()
             .max_blocking_threads(1024)
             .enable_all()
             .build()
             .map_err(|error| Error::cannot_start("the runtime cannot be started", Some(&error)))?;
         let mask = Mask::new();
         let terminal = self.terminal();
-        let performer = self.performer(&mask, terminal.as_ref())?;
+        let mut performer = self.performer(&mask, terminal.as_ref())?;
+        if let Some(again) = again {
+            performer = performer.knowing(Known {
+                attempts: again.past.attempts().clone(),
+                signed: again.past.signed().clone(),
+            });
+        }
         let observers = self.observers(terminal.as_ref());
+        let _leash = leash(self.folder.path());
         let plan = Arc::clone(&self.plan);
         let limits = Limits {
             jobs: self.options.jobs,
             mode: self.options.mode,
         };
-        let resuming = matches!(first, Event::RunResumed { .. });
         let (result, interrupted) = runtime.block_on(async {
             let mut wishes = interrupt::listen()
                 .map_err(|error| Error::cannot_start("signals cannot be heard", Some(&error)))?;
+            if let Some(again) = again {
+                // Before the first word is written: what is refused leaves the run as it was.
+                reopen::refuse_against_probes(&plan, &performer, &again.assumed).await?;
+            }
             let mut engine = Engine::new(&plan, run, journal, limits, observers);
             engine.emit(first)?;
-            for event in self.survivors.iter().chain(reopened) {
+            for event in &self.survivors {
                 engine.emit(event)?;
             }
-            if resuming {
-                for event in decayed(&plan, engine.run(), &performer).await {
-                    engine.emit(&event)?;
-                }
+            if let Some(again) = again {
+                self.take_up(&mut engine, again, &performer, terminal.as_ref())
+                    .await?;
             }
             let performer = Arc::new(performer);
             let result = engine.work(Arc::clone(&performer), &mut wishes).await;
             let interrupted = engine.interrupted_by().map(str::to_owned);
             drop(engine);
+            for log in performer.scrub_logs() {
+                let text = format!(
+                    "warning: a secret may be left in a log, which could not be masked again: {log}\n"
+                );
+                crate::observe::put(&mut std::io::stderr().lock(), &text);
+            }
             if let Ok(performer) = Arc::try_unwrap(performer).map_err(drop) {
                 performer.goodbye();
             }
@@ -255,6 +353,50 @@ impl Session<'_> {
             (RunResult::Cancelled, Some(signal)) => exit::signal(&signal),
             (RunResult::Cancelled, None) | (RunResult::Failed, _) => exit::FAILED,
         })
+    }
+
+    /// Says what a person assumed, and opens what is not as it was when it was done.
+    async fn take_up(
+        &self,
+        engine: &mut Engine<'_>,
+        again: &Again,
+        performer: &Performer,
+        terminal: Option<&Terminal>,
+    ) -> Result<(), Error> {
+        for &(ix, done) in &again.assumed {
+            engine.emit(&Event::Assumed {
+                task: self.plan.task(ix).key.clone(),
+                done,
+                who: who().user,
+                why: again.why.clone(),
+            })?;
+        }
+        for (_, event) in &again.opened {
+            engine.emit(event)?;
+        }
+        let root = &self.project.root;
+        let tampered = reopen::tampered(&self.plan, engine.run(), &again.past, performer, root);
+        for (_, event) in tampered {
+            engine.emit(&event)?;
+        }
+        let (opened, unsure) = reopen::decayed(&self.plan, engine.run(), performer).await;
+        for event in opened {
+            engine.emit(&event)?;
+        }
+        if self.output != Output::Json && !unsure.is_empty() {
+            let text = unsure.iter().fold(String::new(), |text, line| {
+                let line = performer.masked_text(line);
+                text + &format!("unsure     {line}; left as it was\n")
+            });
+            let say = || {
+                crate::observe::put(&mut std::io::stderr().lock(), &text);
+            };
+            match terminal {
+                Some(terminal) => terminal.suspend(say),
+                None => say(),
+            }
+        }
+        Ok(())
     }
 
     fn terminal(&self) -> Option<Terminal> {
@@ -270,12 +412,14 @@ impl Session<'_> {
             .and_then(|scale| scale.parse().ok())
             .map_or_else(Pace::default, Pace::new);
         let secrets = match &self.options.secrets_file {
-            Some(path) => Some(read_secrets_file(path).map_err(|why| {
-                Error::cannot_start(
-                    format!("the secrets file {} cannot be used: {why}", path.display()),
-                    None,
-                )
-            })?),
+            Some(path) => Some(read_secrets_file(&self.project.root.join(path)).map_err(
+                |why| {
+                    Error::cannot_start(
+                        format!("the secrets file {} cannot be used: {why}", path.display()),
+                        None,
+                    )
+                },
+            )?),
             None => None,
         };
         let settings = Settings {
@@ -286,6 +430,7 @@ impl Session<'_> {
             yes: self.options.yes,
             confirm: self.options.confirm.clone(),
             who: who().user,
+            session: own_sessions(),
             ask: ask(terminal.cloned()),
             secrets,
         };
@@ -308,15 +453,19 @@ impl Session<'_> {
             folder: Some(self.folder.clone()),
             colour,
         };
+        let out = match self.output {
+            Output::Json => Detached::new(std::io::stdout()),
+            Output::Auto | Output::Plain => Detached::new(std::io::stderr()),
+        };
         match (self.output, terminal) {
-            (Output::Json, _) => vec![Box::new(JsonLines::new(Box::new(std::io::stdout())))],
+            (Output::Json, _) => vec![Box::new(JsonLines::new(Box::new(out)))],
             (Output::Auto, Some(terminal)) => vec![
                 Box::new(Progress::new(terminal.clone(), colour)),
-                Box::new(Ending::new(Box::new(std::io::stderr()), frame)),
+                Box::new(Ending::new(Box::new(out), frame)),
             ],
             (Output::Auto | Output::Plain, _) => vec![
-                Box::new(Lines::new(Box::new(std::io::stderr()), colour)),
-                Box::new(Ending::new(Box::new(std::io::stderr()), frame)),
+                Box::new(Lines::new(Box::new(out.clone()), colour)),
+                Box::new(Ending::new(Box::new(out), frame)),
             ],
         }
     }
@@ -349,16 +498,16 @@ fn selection_problem(problems: &crate::document::Diagnostics) -> Option<Error> {
     })
 }
 
-/// Every program that the playbook starts is here, in a version that it can use.
-fn need_tools(project: &Project) -> Result<(), Error> {
+/// Every program that the playbook starts is here, in a version that it can use. Gives the versions that were found.
+pub(super) fn need_tools(project: &Project) -> Result<BTreeMap<String, String>, Error> {
     let missing: Vec<String> = super::doctor::programs(&project.playbook)
         .into_iter()
         .filter(|program| which::which(program).is_err())
         .collect();
     if missing.is_empty() {
-        let wrong = super::doctor::wrong_versions(project)?;
+        let (versions, wrong) = super::doctor::versions(project)?;
         if wrong.is_empty() {
-            return Ok(());
+            return Ok(versions);
         }
         return Err(Error::cannot_start(wrong.join("; "), None)
             .hint("`bootstrap doctor` lists what the playbook needs; nothing was run"));
@@ -367,22 +516,27 @@ fn need_tools(project: &Project) -> Result<(), Error> {
         .hint("install what is missing; `bootstrap doctor` lists what the playbook needs, and `lab exec` plays it"))
 }
 
-fn fingerprints(plan: &Plan) -> Vec<(crate::plan::TaskKey, crate::plan::Fingerprint)> {
+pub(super) fn fingerprints(plan: &Plan) -> Vec<(crate::plan::TaskKey, crate::plan::Fingerprint)> {
     plan.tasks()
         .map(|(_, task)| (task.key.clone(), task.fingerprint.clone()))
         .collect()
 }
 
-fn absolute(path: Option<&Path>) -> Result<Option<PathBuf>, Error> {
+/// A path that still leads there when the project has moved, if it leads into the project.
+fn portable(root: &Path, path: Option<&Path>) -> Result<Option<PathBuf>, Error> {
     path.map(|path| {
-        std::path::absolute(path).map_err(|error| {
+        let path = std::path::absolute(path).map_err(|error| {
             Error::cannot_start(format!("{} is no path", path.display()), Some(&error))
-        })
+        })?;
+        Ok(path
+            .strip_prefix(root)
+            .map(Path::to_path_buf)
+            .unwrap_or(path))
     })
     .transpose()
 }
 
-fn who() -> Who {
+pub(super) fn who() -> Who {
     let user = std::env::var("USER")
         .or_else(|_| std::env::var("LOGNAME"))
         .unwrap_or_else(|_| rustix::process::getuid().as_raw().to_string());
@@ -489,7 +643,7 @@ fn take_lock(path: &Path, holder: &Holder) -> Result<Lock, LockError> {
     }
 }
 
-fn state_folder() -> Option<PathBuf> {
+pub(super) fn state_folder() -> Option<PathBuf> {
     std::env::var_os("XDG_STATE_HOME")
         .map(PathBuf::from)
         .filter(|path| path.is_absolute())
@@ -543,156 +697,62 @@ fn newest_to_resume(workspace: &Workspace) -> Result<Option<RunFolder>, Error> {
     Ok(None)
 }
 
-/// Ends what a dead run left running; what it was becomes part of the journal.
-fn end_what_is_left(folder: &RunFolder, records: &[Record<Event>]) -> Vec<Event> {
-    let known: Vec<Identity> = records
-        .iter()
-        .filter_map(|record| match &record.event {
-            Event::ProcessStarted { identity, .. } => serde_json::from_value(identity.clone()).ok(),
-            _ => None,
-        })
-        .collect();
-    end_survivors(&format!("{}/", folder.id()), &known)
+/// Ends what dead runs of this project left running, whichever they are; what it was becomes part of the journal. To be called under the
+/// lock of the project: nobody else's run is alive.
+fn end_what_is_left(workspace: &Workspace) -> Result<Vec<Event>, Error> {
+    let mut marker_prefixes = Vec::new();
+    let mut known: Vec<Identity> = Vec::new();
+    for folder in workspace.runs()? {
+        if !folder.journal().exists() || has_ended(&folder.journal()) {
+            continue;
+        }
+        marker_prefixes.push(format!("{}/", folder.id()));
+        // A damaged journal names nobody; the mark does.
+        if let Ok(loaded) = Journal::<Event>::load_read_only(&folder.journal()) {
+            known.extend(
+                loaded
+                    .records
+                    .iter()
+                    .filter_map(|record| match &record.event {
+                        Event::ProcessStarted { identity, .. } => {
+                            serde_json::from_value(identity.clone()).ok()
+                        }
+                        _ => None,
+                    }),
+            );
+        }
+    }
+    if marker_prefixes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let survivors = end_survivors_of(&marker_prefixes, &known);
+    Ok(survivors
         .into_iter()
         .map(|survivor| Event::SurvivorEnded {
             pid: survivor.pid,
             command: survivor.command,
         })
-        .collect()
+        .collect())
 }
 
-/// The state of a run from its records, and the fingerprints under which each task was last planned.
-fn fold(
-    plan: &Plan,
-    records: &[Record<Event>],
-    tasks: Vec<(crate::plan::TaskKey, crate::plan::Fingerprint)>,
-) -> Result<(Run, Vec<(crate::plan::TaskKey, crate::plan::Fingerprint)>), Error> {
-    let mut run = Run::new(plan);
-    let mut known = tasks;
-    for record in records {
-        if let Event::RunResumed { tasks, .. } = &record.event
-            && !tasks.is_empty()
-        {
-            known.clone_from(tasks);
-        }
-        match run.apply(plan, &record.event, std::time::Duration::ZERO) {
-            // A task that the playbook no longer has is history.
-            Ok(()) | Err(crate::run::Illegal::NoSuchTask(_)) => {}
-            Err(error @ crate::run::Illegal::Transition { .. }) => {
-                return Err(Error::cannot_resume(
-                    format!("the journal makes no sense at line {}", record.seq),
-                    Some(&error),
-                )
-                .hint("`bootstrap run` starts a new run, which trusts only what it can see"));
-            }
-        }
-    }
-    Ok((run, known))
-}
-
-/// What the person says of attempts in doubt.
-fn assumed(plan: &Plan, run: &Run, said: &[String]) -> Result<Vec<Event>, Error> {
-    let mut events = Vec::new();
-    for pair in said.chunks(2) {
-        let [word, task] = pair else { continue };
-        let done = match word.as_str() {
-            "done" => true,
-            "not-done" => false,
-            _ => {
-                return Err(Error::usage(format!(
-                    "`{word}` is neither `done` nor `not-done`"
-                )));
-            }
-        };
-        let key = crate::plan::TaskKey::from(task.as_str());
-        let Some(ix) = plan.find(&key) else {
-            return Err(Error::usage(format!("this run has no task `{task}`"))
-                .hint("`bootstrap status` lists them"));
-        };
-        let doubtful = matches!(
-            run.state(ix),
-            TaskState::Running { .. } | TaskState::InDoubt { .. }
-        ) || matches!(run.outcome(ix), Some(crate::run::Outcome::Failed(failure)) if failure.kind == crate::run::FailureKind::InDoubt);
-        if !doubtful {
-            return Err(Error::usage(format!("`{task}` is not in doubt"))
-                .hint("only an attempt that was interrupted, and of which nobody knows how it ended, can be assumed"));
-        }
-        events.push(Event::Assumed {
-            task: key,
-            done,
-            who: who().user,
-        });
-    }
-    Ok(events)
-}
-
-/// Settled tasks that have to be open again: their definition has changed, or they gave a secret that was never stored.
-fn changed_since(
-    plan: &Plan,
-    run: &Run,
-    known: &[(crate::plan::TaskKey, crate::plan::Fingerprint)],
-) -> Vec<Event> {
-    let known: std::collections::BTreeMap<_, _> = known
-        .iter()
-        .map(|(key, fingerprint)| (key, fingerprint))
-        .collect();
-    let mut events = Vec::new();
-    for (ix, task) in plan.tasks() {
-        let TaskState::Settled(outcome) = run.state(ix) else {
-            continue;
-        };
-        if !outcome.satisfies() {
-            continue;
-        }
-        let why = match known.get(&task.key) {
-            Some(then) if **then != task.fingerprint => {
-                Some("its definition or its inputs have changed since")
-            }
-            _ if run
-                .outputs(ix)
-                .values()
-                .any(|output| *output == OutputValue::Secret) =>
-            {
-                Some("it gives a secret, which is never stored")
-            }
-            _ => None,
-        };
-        if let Some(why) = why {
-            events.push(Event::TaskReopened {
-                task: task.key.clone(),
-                why: why.into(),
-            });
-        }
-    }
-    events
-}
-
-/// The world wins over the checkpoint: settled tasks whose question now says otherwise are open again.
-async fn decayed(plan: &Plan, run: &Run, performer: &Performer) -> Vec<Event> {
-    let settled: Vec<TaskIx> = plan
-        .tasks()
-        .filter(|(ix, task)| {
-            let asks = match &task.duty {
-                Duty::Work(body) => body.unless.is_some() || body.until.is_some(),
-                Duty::Criterion { .. } => true,
-            };
-            asks && matches!(run.state(*ix), TaskState::Settled(outcome) if outcome.satisfies() && !matches!(outcome, crate::run::Outcome::Skipped(_)))
-        })
-        .map(|(ix, _)| ix)
-        .collect();
-    let answers =
-        futures_util::future::join_all(settled.iter().map(|&ix| performer.probe(ix))).await;
-    settled
-        .iter()
-        .zip(answers)
-        .filter_map(|(&ix, answer)| match answer {
-            Some(Verdict::Unmet(seen)) => Some(Event::TaskReopened {
-                task: plan.task(ix).key.clone(),
-                why: format!("it no longer holds: {seen}"),
-            }),
-            Some(Verdict::Met(_) | Verdict::Unknown(_)) | None => None,
-        })
-        .collect()
+/// Whether the last line of a journal is the end of the run: then its runner has ended all that it had started. Reads that line only,
+/// because there may be many runs.
+fn has_ended(journal: &Path) -> bool {
+    const LINE: u64 = 512;
+    let end = || -> std::io::Result<Vec<u8>> {
+        let mut file = std::fs::File::open(journal)?;
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(LINE)))?;
+        let mut end = Vec::new();
+        file.read_to_end(&mut end)?;
+        Ok(end)
+    };
+    let Ok(end) = end() else { return false };
+    let Some(lines) = end.strip_suffix(b"\n") else {
+        return false;
+    };
+    let last = lines.rsplit(|&byte| byte == b'\n').next().unwrap_or(lines);
+    String::from_utf8_lossy(last).contains("\"event\":{\"run-ended\":")
 }
 
 /// How a person is asked: at the terminal, one question at a time, with the display out of the way.
@@ -706,6 +766,7 @@ fn ask(terminal: Option<Terminal>) -> Ask {
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner);
         let question = || {
+            (prompt.asked)();
             let mut out = std::io::stderr().lock();
             let what = match (&prompt.word, prompt.note) {
                 (Some(word), _) => format!("Type `{word}` to go on: "),

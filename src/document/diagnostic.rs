@@ -76,7 +76,8 @@ impl Diagnostic {
         self.excerpt = Some(Excerpt {
             path: path.to_owned(),
             text: text.to_owned(),
-            range,
+            // A parser may point behind the end.
+            range: inside(range, text),
         });
         self
     }
@@ -105,9 +106,12 @@ pub fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Opti
         .map(|(_, candidate)| candidate)
 }
 
-/// All problems that were found, in the order of their places.
+/// All problems that were found, in the order of their places. Of more than [`MOST`] only the first are kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Diagnostics(Vec<Diagnostic>);
+
+/// So many problems are told: who has more has one that makes all the others, such as a file of another kind.
+pub const MOST: usize = 1000;
 
 /// A problem as machines read it.
 #[derive(Debug, Serialize)]
@@ -127,9 +131,20 @@ pub struct Finding {
 impl Diagnostics {
     /// Adds one.
     pub fn push(&mut self, diagnostic: Diagnostic) {
-        if !self.0.contains(&diagnostic) {
-            self.0.push(diagnostic);
+        if self.is_full() || self.0.contains(&diagnostic) {
+            return;
         }
+        self.0.push(diagnostic);
+        if self.0.len() == MOST {
+            self.0.push(Diagnostic::without_place(format!(
+                "there may be more problems than these {MOST}"
+            )));
+        }
+    }
+
+    /// Whether there are so many that no other is taken.
+    pub fn is_full(&self) -> bool {
+        self.0.len() > MOST
     }
 
     /// Whether nothing is wrong.
@@ -200,51 +215,61 @@ fn report<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Vec<Group<'a>
         Some((span, source)) if diagnostic.excerpt.is_some() => {
             let mut group = Group::with_title(title);
             if let Some(excerpt) = &diagnostic.excerpt {
-                group = group.element(
-                    Snippet::source(excerpt.text.as_str())
-                        .path(excerpt.path.as_str())
-                        .annotation(
-                            AnnotationKind::Primary
-                                .span(clamp(excerpt.range.clone(), &excerpt.text)),
-                        ),
-                );
+                let window = Window::around(&excerpt.text, [excerpt.range.clone()]);
+                group =
+                    group.element(window.snippet().path(excerpt.path.as_str()).annotation(
+                        AnnotationKind::Primary.span(window.place(excerpt.range.clone())),
+                    ));
             }
+            let place = span.start..span.end;
+            let window = Window::around(&source.text, [place.clone()]);
             group.element(
-                Snippet::source(source.text.as_str())
+                window
+                    .snippet()
                     .path(source.path.display().to_string())
                     .annotation(
                         AnnotationKind::Context
-                            .span(clamp(span.start..span.end, &source.text))
+                            .span(window.place(place))
                             .label("used here"),
                     ),
             )
         }
         Some((span, source)) => {
-            let mut snippet = Snippet::source(source.text.as_str())
+            let place = span.start..span.end;
+            let here = diagnostic
+                .also
+                .iter()
+                .filter(|(also, _)| also.file == span.file);
+            let window = Window::around(
+                &source.text,
+                std::iter::once(place.clone())
+                    .chain(here.clone().map(|(also, _)| also.start..also.end)),
+            );
+            let mut snippet = window
+                .snippet()
                 .path(source.path.display().to_string())
-                .annotation(
-                    AnnotationKind::Primary.span(clamp(span.start..span.end, &source.text)),
+                .annotation(AnnotationKind::Primary.span(window.place(place)));
+            for (also, word) in here {
+                snippet = snippet.annotation(
+                    AnnotationKind::Context
+                        .span(window.place(also.start..also.end))
+                        .label(word.as_str()),
                 );
-            for (also, word) in &diagnostic.also {
-                if also.file == span.file {
-                    snippet = snippet.annotation(
-                        AnnotationKind::Context
-                            .span(clamp(also.start..also.end, &source.text))
-                            .label(word.as_str()),
-                    );
-                }
             }
             let mut group = title.element(snippet);
             for (also, word) in &diagnostic.also {
                 if also.file != span.file
                     && let Some(source) = sources.source(*also)
                 {
+                    let place = also.start..also.end;
+                    let window = Window::around(&source.text, [place.clone()]);
                     group = group.element(
-                        Snippet::source(source.text.as_str())
+                        window
+                            .snippet()
                             .path(source.path.display().to_string())
                             .annotation(
                                 AnnotationKind::Context
-                                    .span(clamp(also.start..also.end, &source.text))
+                                    .span(window.place(place))
                                     .label(word.as_str()),
                             ),
                     );
@@ -260,8 +285,52 @@ fn report<'a>(diagnostic: &'a Diagnostic, sources: &'a Sources) -> Vec<Group<'a>
     vec![group]
 }
 
+/// The lines that are shown of a text. The renderer reads all that it is given, for each problem anew.
+struct Window<'a> {
+    text: &'a str,
+    /// Its lines: a range of bytes, and the number of the first.
+    lines: Range<usize>,
+    first: usize,
+}
+
+impl<'a> Window<'a> {
+    /// The lines from the first of some places to the last.
+    fn around(text: &'a str, places: impl IntoIterator<Item = Range<usize>>) -> Self {
+        let (mut start, mut end) = (text.len(), 0);
+        for place in places {
+            let place = clamp(place, text);
+            start = start.min(place.start);
+            end = end.max(place.end);
+        }
+        let start = text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let end = text[end..].find('\n').map_or(text.len(), |at| end + at + 1);
+        Self {
+            text,
+            lines: start..end,
+            first: text[..start].matches('\n').count() + 1,
+        }
+    }
+
+    fn snippet<T: Clone>(&self) -> Snippet<'a, T> {
+        Snippet::source(&self.text[self.lines.clone()]).line_start(self.first)
+    }
+
+    /// Where in the window a place of the text is.
+    fn place(&self, place: Range<usize>) -> Range<usize> {
+        let place = clamp(place, self.text);
+        place.start - self.lines.start..place.end - self.lines.start
+    }
+}
+
 /// The first line of a span, moved to character boundaries: the renderer accepts nothing else.
 fn clamp(span: Range<usize>, text: &str) -> Range<usize> {
+    let Range { start, end } = inside(span, text);
+    let line = text[start..end].find('\n').map_or(end, |at| start + at);
+    start..line.max(start)
+}
+
+/// The span, as far as it lies in the text, moved to character boundaries.
+pub(super) fn inside(span: Range<usize>, text: &str) -> Range<usize> {
     let mut start = span.start.min(text.len());
     while !text.is_char_boundary(start) {
         start -= 1;
@@ -270,6 +339,5 @@ fn clamp(span: Range<usize>, text: &str) -> Range<usize> {
     while !text.is_char_boundary(end) {
         end += 1;
     }
-    let line = text[start..end].find('\n').map_or(end, |at| start + at);
-    start..line.max(start)
+    start..end
 }

@@ -231,6 +231,9 @@ pub fn text(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<(Stri
     None
 }
 
+/// No step and no wait takes longer. It keeps sums of times far from what a clock can hold.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
+
 /// A length of time.
 pub fn duration(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<Duration> {
     let parsed = match &node.shape {
@@ -247,11 +250,21 @@ pub fn duration(node: &Node, name: &str, problems: &mut Diagnostics) -> Option<D
         | Shape::List(_)
         | Shape::Map(_) => None,
     };
-    if parsed.is_none() {
-        problems.push(
-            Diagnostic::at(node.span, format!("`{name}` is not a length of time"))
-                .help("write 90s, 10m or 1h30m"),
-        );
+    match parsed {
+        Some(length) if length > LONGEST => {
+            problems.push(Diagnostic::at(
+                node.span,
+                format!("`{name}` is longer than a year"),
+            ));
+            None
+        }
+        Some(length) => Some(length),
+        None => {
+            problems.push(
+                Diagnostic::at(node.span, format!("`{name}` is not a length of time"))
+                    .help("write 90s, 10m or 1h30m"),
+            );
+            None
+        }
     }
-    parsed
 }

@@ -1,9 +1,10 @@
-//! Signals become wishes: the first Ctrl-C drains, the second stops, the third insists.
+//! Signals become wishes: the first Ctrl-C drains, the second stops, the third insists. Ctrl-Z is none: all stands still, and goes on.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
 use crate::engine::Wish;
+use crate::process;
 
 /// Listens to SIGINT, SIGTERM, SIGHUP and SIGQUIT for as long as the runtime lives, and turns them into wishes. SIGINT drains at first;
 /// SIGTERM, SIGHUP (the terminal is gone) and SIGQUIT stop at once.
@@ -25,6 +26,15 @@ pub fn listen() -> std::io::Result<mpsc::UnboundedReceiver<Wish>> {
             };
             // Nobody listens any more once the run is over.
             sender.send(wish).ok();
+        }
+    });
+    // `Signal` names it on every system; the number is not the same.
+    let number = rustix::process::Signal::TSTP.as_raw();
+    let mut stop = signal(SignalKind::from_raw(number))?;
+    tokio::spawn(async move {
+        while stop.recv().await.is_some() {
+            // Where it cannot be done there is nothing to do: the run goes on.
+            tokio::task::spawn_blocking(process::stand_still).await.ok();
         }
     });
     for (mut source, name) in [

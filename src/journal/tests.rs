@@ -124,7 +124,7 @@ fn it_goes_on_where_it_stopped() {
 }
 
 #[test]
-fn cut_anywhere_it_holds_the_whole_records_before() {
+fn law_13_cut_anywhere_it_holds_the_whole_records_before() {
     let (_folder, path, bytes) = written();
     for cut in 0..=bytes.len() {
         fs::write(&path, &bytes[..cut]).unwrap();
@@ -161,7 +161,7 @@ fn cut_anywhere_it_holds_the_whole_records_before() {
 }
 
 #[test]
-fn any_byte_changed_before_the_last_line_is_refused_with_its_line() {
+fn law_13_any_byte_changed_before_the_last_line_is_refused_with_its_line() {
     let (_folder, path, bytes) = written();
     let last = bytes[..bytes.len() - 1]
         .iter()
@@ -314,7 +314,7 @@ fn a_live_journal_can_be_read() {
 #[cfg(target_os = "linux")]
 fn after_one_failed_write_no_other_is_tried() {
     let file = OpenOptions::new().write(true).open("/dev/full").unwrap();
-    let mut journal = Journal::<Event>::at(Path::new("/dev/full"), file, 0, 0);
+    let mut journal = Journal::<Event>::at(Path::new("/dev/full"), Box::new(file), 0, 0);
     let mut append = || {
         journal
             .append(&Event::Settled, at(0), Durability::Later)

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,12 +11,12 @@ use serde::Serialize;
 
 use crate::journal::Record;
 use crate::observe::view::{
-    Counts, Criteria, Frame, People, failure_text, failure_word, result_word,
+    Counts, Criteria, Frame, People, assumed, failure_text, failure_word, result_word,
 };
 use crate::observe::words::{Table, Tone, clean, command, count, duration, paint};
 use crate::plan::TaskKey;
 use crate::run::event::{Options, RunResult, Who};
-use crate::run::{AttemptEnd, Event, Failure, FailureKind, SkipReason};
+use crate::run::{AttemptEnd, Event, Failure, FailureKind, Past, SIGNED, SkipReason};
 use crate::workspace::RunFolder;
 
 /// How a run stands.
@@ -72,6 +73,8 @@ pub enum Status {
     Changed,
     /// Nothing had to be done.
     Unchanged,
+    /// Of a criterion: it holds.
+    Met,
     /// It did not apply.
     Skipped,
     /// Something that it needs did not succeed.
@@ -102,6 +105,29 @@ pub struct TaskSummary {
     /// What a person has to do for it now.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub waits_for: Option<String>,
+    /// How much of that time it waited for people, in milliseconds.
+    pub waited_ms: u64,
+    /// What is known of its last attempt, where nobody knows how that ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub doubt: Option<Doubt>,
+}
+
+/// What is known of an attempt that has no end.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Doubt {
+    /// Which, from 1.
+    pub attempt: u32,
+    /// When it began.
+    pub began: Timestamp,
+    /// Who made it: the user, the machine, the process of the runner.
+    pub who: Who,
+    /// The last process that it started.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pid: Option<u64>,
+    /// The command line of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub command: Option<String>,
 }
 
 impl TaskSummary {
@@ -114,6 +140,8 @@ impl TaskSummary {
             elapsed_ms: 0,
             failure: None,
             waits_for: None,
+            waited_ms: 0,
+            doubt: None,
         }
     }
 
@@ -132,6 +160,14 @@ impl TaskSummary {
             })
     }
 
+    /// How long its attempts took, without waiting for people.
+    pub fn worked_ms(&self) -> u64 {
+        // A pause that a crash cut off may be longer than what is known of the attempts.
+        self.elapsed_ms
+            .checked_sub(self.waited_ms)
+            .unwrap_or(self.elapsed_ms)
+    }
+
     /// Returns the word for where it is.
     pub fn word(&self) -> &'static str {
         match (self.status, &self.failure) {
@@ -139,7 +175,7 @@ impl TaskSummary {
             (Status::Running, _) => "running",
             (Status::InDoubt, _) => "in doubt",
             (Status::Retry, _) => "retry",
-            (Status::Changed | Status::Unchanged, _) if self.is_criterion() => "met",
+            (Status::Met, _) => "met",
             (Status::Changed, _) => "changed",
             (Status::Unchanged, _) => "unchanged",
             (Status::Skipped | Status::Blocked, _) => "skipped",
@@ -160,7 +196,11 @@ impl TaskSummary {
 
     fn tone(&self) -> Tone {
         match self.status {
-            Status::Pending | Status::Unchanged | Status::Skipped | Status::Blocked => Tone::Quiet,
+            Status::Pending
+            | Status::Unchanged
+            | Status::Met
+            | Status::Skipped
+            | Status::Blocked => Tone::Quiet,
             Status::Running => Tone::Busy,
             Status::InDoubt | Status::Retry | Status::Cancelled => Tone::Warn,
             Status::Changed => Tone::Good,
@@ -238,6 +278,7 @@ pub fn fold(records: &[Record<Event>], held: bool) -> Option<RunSummary> {
         tasks,
         who,
         rehearsal,
+        ..
     } = &first.event
     else {
         return None;
@@ -281,7 +322,7 @@ pub fn fold(records: &[Record<Event>], held: bool) -> Option<RunSummary> {
             summary.who = who.clone();
             summary.resumed += 1;
             summary.interrupts.clear();
-        } else {
+        } else if !said_between(&record.event) {
             summary.worked_ms += millis(before, record.at);
         }
         if let Event::Interrupted { signal } = &record.event {
@@ -308,9 +349,32 @@ pub fn fold(records: &[Record<Event>], held: bool) -> Option<RunSummary> {
             task.lose();
         }
     }
+    let past = Past::of(records.iter().map(|record| (&record.event, record.at)));
+    for task in &mut fold.tasks {
+        if task.status == Status::InDoubt
+            && let Some(last) = past.attempts().get(&TaskKey::from(task.key.as_str()))
+        {
+            task.doubt = Some(Doubt {
+                attempt: last.attempt,
+                began: last.at,
+                who: last.who.clone(),
+                pid: last.process.as_ref().map(|(pid, _)| *pid),
+                command: last.process.as_ref().map(|(_, command)| clean(command)),
+            });
+        }
+    }
     summary.tasks = fold.tasks;
     summary.counts = counts(&summary.tasks);
     Some(summary)
+}
+
+/// Whether an event was said by a command of its own, while nobody worked on the run.
+fn said_between(event: &Event) -> bool {
+    match event {
+        Event::Accepted { .. } => true,
+        Event::Confirmed { how, .. } => how == SIGNED,
+        _ => false,
+    }
 }
 
 fn millis(from: Timestamp, to: Timestamp) -> u64 {
@@ -330,14 +394,14 @@ fn counts(tasks: &[TaskSummary]) -> Counts {
             Status::InDoubt => counts.in_doubt += 1,
             Status::Retry => counts.retry += 1,
             Status::Changed => counts.changed += 1,
-            Status::Unchanged => counts.unchanged += 1,
+            Status::Unchanged | Status::Met => counts.unchanged += 1,
             Status::Skipped | Status::Blocked => counts.skipped += 1,
             Status::Failed => counts.failed += 1,
             Status::Cancelled => counts.cancelled += 1,
         }
         counts.done += usize::from(matches!(
             task.status,
-            Status::Changed | Status::Unchanged | Status::Skipped
+            Status::Changed | Status::Unchanged | Status::Met | Status::Skipped
         ));
     }
     counts
@@ -412,16 +476,19 @@ impl Fold {
                 };
                 task.why = clean(&reason.why());
             }
-            Event::Assumed { task, done, who } => {
+            Event::Assumed {
+                task,
+                done,
+                who,
+                why,
+            } => {
                 let task = self.task(task);
-                let done = *done;
-                task.status = if done {
+                task.status = if *done {
                     Status::Unchanged
                 } else {
                     Status::Pending
                 };
-                let word = if done { "done" } else { "not done" };
-                task.why = clean(&format!("{who} says that it was {word}"));
+                task.why = clean(&assumed(*done, who, why.as_deref()));
             }
             Event::TaskReopened { task, why } => {
                 let task = self.task(task);
@@ -430,7 +497,11 @@ impl Fold {
                 task.failure = None;
             }
             Event::Paused { task, say } => self.task(task).waits_for = Some(clean(say)),
-            Event::Continued { task, .. } => self.task(task).waits_for = None,
+            Event::Continued { task, paused_ms } => {
+                let task = self.task(task);
+                task.waits_for = None;
+                task.waited_ms += paused_ms;
+            }
             Event::RunEnded { result } => {
                 self.result = Some(*result);
                 for task in &mut self.tasks {
@@ -444,6 +515,8 @@ impl Fold {
             | Event::SurvivorEnded { .. }
             | Event::ProcessStarted { .. }
             | Event::Confirmed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::Interrupted { .. } => {}
         }
     }
@@ -454,6 +527,9 @@ impl TaskSummary {
         self.why = clean(&end.why());
         self.failure = None;
         self.status = match end {
+            AttemptEnd::Changed { .. } | AttemptEnd::Unchanged { .. } if self.is_criterion() => {
+                Status::Met
+            }
             AttemptEnd::Changed { .. } => Status::Changed,
             AttemptEnd::Unchanged { .. } => Status::Unchanged,
             AttemptEnd::Skipped { .. } => Status::Skipped,
@@ -479,6 +555,7 @@ impl TaskSummary {
             | Status::InDoubt
             | Status::Changed
             | Status::Unchanged
+            | Status::Met
             | Status::Skipped
             | Status::Blocked
             | Status::Failed
@@ -506,6 +583,7 @@ impl TaskSummary {
             | Status::Retry
             | Status::Changed
             | Status::Unchanged
+            | Status::Met
             | Status::Skipped => {}
         }
     }
@@ -525,6 +603,17 @@ pub fn json<T: Serialize>(value: &T) -> String {
     let mut text = serde_json::to_string_pretty(value).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// Returns a run for programs, with what an edit made of its tasks since, where there is such a thing.
+pub fn status_json(run: &RunSummary, edits: serde_json::Value) -> String {
+    let mut value = serde_json::to_value(run).unwrap_or_default();
+    if let Some(object) = value.as_object_mut()
+        && edits.as_array().is_some_and(|edits| !edits.is_empty())
+    {
+        object.insert("edits".into(), edits);
+    }
+    json(&value)
 }
 
 /// Returns the table of runs; the caller puts the newest first.
@@ -665,10 +754,95 @@ pub fn status_text(run: &RunSummary, frame: &Frame) -> String {
             ));
         }
     }
+    for task in &run.tasks {
+        if let Some(doubt) = &task.doubt {
+            text.push('\n');
+            text.push_str(&doubt_text(task, doubt, frame));
+        }
+    }
     if let Some(next) = next(run, frame.directory.as_deref()) {
         let _ = writeln!(text, "\n{next}");
     }
     text
+}
+
+/// What is known of an attempt in doubt, and what a person can say.
+fn doubt_text(task: &TaskSummary, doubt: &Doubt, frame: &Frame) -> String {
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "{} {}",
+        paint(Tone::Warn, "in doubt", frame.colour),
+        task.key
+    );
+    let _ = writeln!(
+        text,
+        "  attempt {} began {} by {}@{} (process {})",
+        doubt.attempt,
+        time(doubt.began),
+        clean(&doubt.who.user),
+        clean(&doubt.who.host),
+        doubt.who.pid
+    );
+    match (&doubt.command, doubt.pid) {
+        (Some(command), Some(pid)) => {
+            let _ = writeln!(text, "  command: {command} (process {pid})");
+        }
+        _ => text.push_str("  it had started no process\n"),
+    }
+    if let Some(folder) = &frame.folder {
+        let log = folder.log(&task.key, doubt.attempt);
+        let lines = last_lines(&log);
+        if !lines.is_empty() {
+            text.push_str("  last lines:\n");
+            for line in lines {
+                let _ = writeln!(text, "    | {line}");
+            }
+            let _ = writeln!(text, "  log: {}", log.display());
+        }
+    }
+    let directory = frame.directory.as_deref();
+    let _ = writeln!(
+        text,
+        "  to say how it ended, where no question can: {}",
+        command(directory, &format!("resume --assume done '{}'", task.key))
+    );
+    let _ = writeln!(
+        text,
+        "    or: {}",
+        command(
+            directory,
+            &format!("resume --assume not-done '{}'", task.key)
+        )
+    );
+    let _ = writeln!(
+        text,
+        "    to find out: {}",
+        command(directory, &format!("verify story {}", task.story()))
+    );
+    text
+}
+
+/// The last lines of a log.
+fn last_lines(log: &Path) -> Vec<String> {
+    const LINES: usize = 12;
+    const END: u64 = 16 * 1024;
+    let mut bytes = Vec::new();
+    let read = std::fs::File::open(log).and_then(|mut file| {
+        let length = file.metadata()?.len();
+        file.seek(SeekFrom::Start(length.saturating_sub(END)))?;
+        file.take(END).read_to_end(&mut bytes)
+    });
+    if read.is_err() {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<String> = text
+        .lines()
+        .map(clean)
+        .filter(|line| !line.is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(LINES)..].to_vec()
 }
 
 fn head(run: &RunSummary, colour: bool) -> String {

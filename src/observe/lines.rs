@@ -111,6 +111,8 @@ impl Observer for Lines<'_> {
             | Event::TaskSkipped { .. }
             | Event::TaskReopened { .. }
             | Event::Assumed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::Confirmed { .. }
             | Event::RunEnded { .. } => {}
         }

@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::engine::Observer;
 use crate::observe::view::{Counts, noted, said, stopping};
@@ -43,6 +44,8 @@ struct Screen {
     multi: MultiProgress,
     bar: Option<ProgressBar>,
     size: Box<dyn Fn() -> Size + Send>,
+    /// Whether it takes anything now: one that was stopped (Ctrl-S) does not, and must not stop the run.
+    ready: fn() -> bool,
     suspended: usize,
     /// Lines that could not be shown yet.
     held: Vec<String>,
@@ -68,19 +71,30 @@ impl Terminal {
                         rows: found.ws_row.into(),
                     })
             }),
+            || {
+                let stderr = rustix::stdio::stderr();
+                let mut files = [PollFd::from_borrowed_fd(stderr, PollFlags::OUT)];
+                // Where that cannot be told it is written to, as ever.
+                poll(&mut files, Some(&Timespec::default())) != Ok(0)
+            },
         )
     }
 
     /// A terminal of which nothing is seen: for output that is no terminal, where questions are asked all the same.
     pub fn hidden() -> Self {
-        Self::new(ProgressDrawTarget::hidden(), Box::new(|| SIZE))
+        Self::new(ProgressDrawTarget::hidden(), Box::new(|| SIZE), || true)
     }
 
-    fn new(target: ProgressDrawTarget, size: Box<dyn Fn() -> Size + Send>) -> Self {
+    fn new(
+        target: ProgressDrawTarget,
+        size: Box<dyn Fn() -> Size + Send>,
+        ready: fn() -> bool,
+    ) -> Self {
         let screen = Screen {
             multi: MultiProgress::with_draw_target(target),
             bar: None,
             size,
+            ready,
             suspended: 0,
             held: Vec::new(),
         };
@@ -123,24 +137,29 @@ impl Drop for Again<'_> {
         let mut screen = self.0.lock();
         screen.suspended -= 1;
         if screen.suspended == 0 {
-            for line in std::mem::take(&mut screen.held) {
-                screen.say(line);
-            }
+            screen.say_held();
         }
     }
 }
 
 impl Screen {
     fn say(&mut self, line: String) {
-        if self.suspended > 0 {
-            self.held.push(line);
-        } else {
+        self.held.push(line);
+        self.say_held();
+    }
+
+    fn say_held(&mut self) {
+        if self.suspended > 0 || self.held.is_empty() || !(self.ready)() {
+            return;
+        }
+        for line in std::mem::take(&mut self.held) {
             self.multi.println(line).ok();
         }
     }
 
     fn draw(&mut self, lines: &[String]) {
-        if self.suspended > 0 {
+        self.say_held();
+        if self.suspended > 0 || !(self.ready)() {
             return;
         }
         let bar = self.bar.get_or_insert_with(|| {
@@ -153,6 +172,10 @@ impl Screen {
     }
 
     fn clear(&mut self) {
+        self.say_held();
+        if !(self.ready)() {
+            self.multi.set_draw_target(ProgressDrawTarget::hidden());
+        }
         if let Some(bar) = self.bar.take() {
             bar.finish_and_clear();
             self.multi.remove(&bar);
@@ -292,6 +315,8 @@ impl Progress {
             | Event::TaskSkipped { .. }
             | Event::TaskReopened { .. }
             | Event::Assumed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::Confirmed { .. }
             | Event::Interrupted { .. } => {}
         }
@@ -357,6 +382,8 @@ impl Observer for Progress {
             | Event::TaskSkipped { .. }
             | Event::TaskReopened { .. }
             | Event::Assumed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::Confirmed { .. }
             | Event::Paused { .. }
             | Event::Continued { .. } => {

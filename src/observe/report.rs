@@ -1,7 +1,11 @@
 //! A run as Markdown, for the record: what was done, by whom, who agreed to what, and what is not met.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
+
+use jiff::Timestamp;
+use serde::Serialize;
 
 use crate::journal::Record;
 use crate::observe::history::{RunSummary, Status, TaskSummary, fold};
@@ -24,16 +28,21 @@ pub fn markdown(records: &[Record<Event>], held: bool) -> Option<String> {
             let sentence = criteria.sentence(story);
             let _ = writeln!(text, "{}.\n", escape(&sentence));
         }
-        text.push_str("| state | task | attempts | took | why |\n|---|---|---|---|---|\n");
+        text.push_str("| state | task | attempts | took | waited for people | why |\n|---|---|---|---|---|---|\n");
         for task in tasks {
             let _ = writeln!(
                 text,
-                "| {} | {} | {} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} |",
                 task.word(),
                 code(&task.key),
                 task.attempts,
                 if task.attempts > 0 {
-                    duration(Duration::from_millis(task.elapsed_ms))
+                    duration(Duration::from_millis(task.worked_ms()))
+                } else {
+                    String::new()
+                },
+                if task.waited_ms > 0 {
+                    duration(Duration::from_millis(task.waited_ms))
                 } else {
                     String::new()
                 },
@@ -44,6 +53,102 @@ pub fn markdown(records: &[Record<Event>], held: bool) -> Option<String> {
     text.push_str(&confirmations(records));
     text.push_str(&failures(&run));
     Some(text)
+}
+
+/// A run for programs: all that its journal tells, its criteria by story, and who agreed to what.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Report<'a> {
+    /// The run, with every task: durations, attempts, waiting for people.
+    pub run: &'a RunSummary,
+    /// Its acceptance criteria, by story.
+    pub criteria: BTreeMap<&'a str, Criteria>,
+    /// What people agreed to, signed off, assumed and accepted.
+    pub people: Vec<Said<'a>>,
+}
+
+/// What a person said.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Said<'a> {
+    /// When.
+    pub at: Timestamp,
+    /// To what.
+    pub tasks: Vec<&'a str>,
+    /// Who.
+    pub who: &'a str,
+    /// What: confirmed, assumed done, assumed not done, accepted.
+    pub what: &'static str,
+    /// How, or why, in their words.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub words: Vec<&'a str>,
+}
+
+impl<'a> Report<'a> {
+    /// The report of a run that was folded from these records.
+    pub fn of(run: &'a RunSummary, records: &'a [Record<Event>]) -> Self {
+        let mut criteria: BTreeMap<&str, Criteria> = BTreeMap::new();
+        for task in run.tasks.iter().filter(|task| task.is_criterion()) {
+            criteria
+                .entry(task.story())
+                .or_default()
+                .add(task.criterion_word());
+        }
+        Self {
+            run,
+            criteria,
+            people: people(records),
+        }
+    }
+}
+
+/// Everything that people said in a run.
+fn people(records: &[Record<Event>]) -> Vec<Said<'_>> {
+    records
+        .iter()
+        .filter_map(|record| {
+            let (tasks, who, what, words) = match &record.event {
+                Event::Confirmed {
+                    task,
+                    who,
+                    how,
+                    note,
+                } => {
+                    let words = std::iter::once(how).chain(note).map(String::as_str);
+                    (vec![task.as_str()], who, "confirmed", words.collect())
+                }
+                Event::Assumed {
+                    task,
+                    done,
+                    who,
+                    why,
+                } => {
+                    let what = if *done {
+                        "assumed done"
+                    } else {
+                        "assumed not done"
+                    };
+                    let words = why.iter().map(String::as_str).collect();
+                    (vec![task.as_str()], who, what, words)
+                }
+                Event::Accepted {
+                    tasks, who, why, ..
+                } => {
+                    let tasks = tasks.iter().map(|(key, _)| key.as_str()).collect();
+                    let words = why.iter().map(String::as_str).collect();
+                    (tasks, who, "accepted", words)
+                }
+                _ => return None,
+            };
+            Some(Said {
+                at: record.at,
+                tasks,
+                who,
+                what,
+                words,
+            })
+        })
+        .collect()
 }
 
 fn head(run: &RunSummary) -> String {
@@ -79,29 +184,24 @@ fn head(run: &RunSummary) -> String {
 
 fn confirmations(records: &[Record<Event>]) -> String {
     let mut text = String::new();
-    for record in records {
-        if let Event::Confirmed {
-            task,
-            who,
-            how,
-            note,
-        } = &record.event
-        {
-            if text.is_empty() {
-                text.push_str("\n## Confirmed by people\n\n");
-            }
-            let note = note
-                .as_ref()
-                .map_or_else(String::new, |note| format!(": {}", escape(&clean(note))));
-            let _ = writeln!(
-                text,
-                "- {} {}, {} ({}){note}",
-                record.at.strftime("%Y-%m-%d %H:%M:%S UTC"),
-                code(task.as_str()),
-                escape(&clean(who)),
-                escape(&clean(how))
-            );
+    for said in people(records) {
+        if text.is_empty() {
+            text.push_str("\n## Said by people\n\n");
         }
+        let tasks: Vec<String> = said.tasks.iter().map(|task| code(task)).collect();
+        let words: Vec<String> = said.words.iter().map(|word| escape(&clean(word))).collect();
+        let words = match words.as_slice() {
+            [] => String::new(),
+            words => format!(": {}", words.join(": ")),
+        };
+        let _ = writeln!(
+            text,
+            "- {} {}, {} by {}{words}",
+            said.at.strftime("%Y-%m-%d %H:%M:%S UTC"),
+            tasks.join(", "),
+            said.what,
+            escape(&clean(said.who)),
+        );
     }
     text
 }

@@ -531,23 +531,23 @@ fn a_report_says_who_agreed_and_what_failed() {
 
     ## Story 1.1
 
-    | state | task | attempts | took | why |
-    |---|---|---|---|---|
-    | unchanged | `1.1/look` | 1 | 0.4s | it only reads |
+    | state | task | attempts | took | waited for people | why |
+    |---|---|---|---|---|---|
+    | unchanged | `1.1/look` | 1 | 0.4s |  | it only reads |
 
     ## Story 1.3
 
     story 1.3: 0 of 1 criterion met, 1 not checked.
 
-    | state | task | attempts | took | why |
-    |---|---|---|---|---|
-    | failed | `1.3/apply[infra/infra-01]` | 2 | 2m 08s | talosctl did not apply the configuration (exit 1): error: no route to host |
-    | changed | `1.3/apply[infra/infra-02]` | 1 | 3.2s | applied |
-    | skipped | `1.3/criterion-1` | 0 |  | 1.3/apply\[infra/infra-01\] did not succeed |
+    | state | task | attempts | took | waited for people | why |
+    |---|---|---|---|---|---|
+    | failed | `1.3/apply[infra/infra-01]` | 2 | 2m 08s |  | talosctl did not apply the configuration (exit 1): error: no route to host |
+    | changed | `1.3/apply[infra/infra-02]` | 1 | 3.2s | 12s | applied |
+    | skipped | `1.3/criterion-1` | 0 |  |  | 1.3/apply\[infra/infra-01\] did not succeed |
 
-    ## Confirmed by people
+    ## Said by people
 
-    - 2026-11-23 04:45:12 UTC `1.1/look`, anna (at the terminal): \*sure\*
+    - 2026-11-23 04:45:12 UTC `1.1/look`, confirmed by anna: at the terminal: \*sure\*
 
     ## Failures
 

@@ -275,10 +275,26 @@ pub fn said(plan: &Plan, run: &Run, event: &Event, at: Elapsed) -> Option<Said> 
             Said::new(Tone::Quiet, "skipped", task.as_str(), &reason.why())
         }
         Event::TaskReopened { task, why } => Said::new(Tone::Warn, "again", task.as_str(), why),
-        Event::Assumed { task, done, who } => {
-            let word = if *done { "done" } else { "not done" };
-            let why = format!("{who} says that it was {word}");
-            Said::new(Tone::Warn, "assumed", task.as_str(), &why)
+        Event::Assumed {
+            task,
+            done,
+            who,
+            why,
+        } => Said::new(
+            Tone::Warn,
+            "assumed",
+            task.as_str(),
+            &assumed(*done, who, why.as_deref()),
+        ),
+        Event::Accepted {
+            tasks, who, why, ..
+        } => {
+            let text = format!(
+                "{who} says that it counts as done{}",
+                because(why.as_deref())
+            );
+            let what = count(tasks.len(), "task");
+            Said::new(Tone::Warn, "accepted", &what, &text)
         }
         Event::Confirmed {
             task,
@@ -303,9 +319,22 @@ pub fn said(plan: &Plan, run: &Run, event: &Event, at: Elapsed) -> Option<Said> 
             &plan.goal,
             &format!("{} after {}", result_word(*result), duration(at)),
         ),
-        Event::ProcessStarted { .. } | Event::Interrupted { .. } => return None,
+        Event::ProcessStarted { .. } | Event::FileWritten { .. } | Event::Interrupted { .. } => {
+            return None;
+        }
     };
     Some(said)
+}
+
+/// Who said how an attempt in doubt had ended.
+pub(crate) fn assumed(done: bool, who: &str, why: Option<&str>) -> String {
+    let word = if done { "done" } else { "not done" };
+    format!("{who} says that it was {word}{}", because(why))
+}
+
+/// A person's reason, if they gave one.
+pub(crate) fn because(why: Option<&str>) -> String {
+    why.map_or_else(String::new, |why| format!(": {why}"))
 }
 
 fn ended(
@@ -686,6 +715,8 @@ impl People {
             | Event::TaskSkipped { .. }
             | Event::TaskReopened { .. }
             | Event::Assumed { .. }
+            | Event::Accepted { .. }
+            | Event::FileWritten { .. }
             | Event::Confirmed { .. }
             | Event::Interrupted { .. } => {}
         }

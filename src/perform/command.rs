@@ -1,25 +1,31 @@
 //! One command, with what is known about its tool: which variables it may see, when it pauses the run, when it is asked again.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use minijinja::value::Value;
-use tokio::time::Instant;
 use zeroize::Zeroizing;
 
+use crate::engine::Committed;
 use crate::perform::stage::PipeOutput;
 use crate::perform::{Stop, Work};
 use crate::playbook::{Pause, Tool};
-use crate::process::{self, Command, Ended, Exit, Input, StartError};
+use crate::process::{self, Command, Ended, Exit, Input, StartError, Stopwatch};
 use crate::run::event::Note;
 use crate::run::{Event, Failure, FailureKind};
 use crate::template::{self, Scope};
 
 /// How many lines of a failed command are kept for the summary.
 const LAST_LINES: usize = 12;
+/// How much of the end of a log is looked at for its last lines.
+const TAIL: u64 = 16 * 1024;
 /// How much of a stage's output is kept: what flows through a pipe must be whole.
 const CAPTURE: usize = 64 * 1024 * 1024;
+/// How much is kept where nobody needs it whole: enough to say how it failed.
+const GLIMPSE: usize = 256 * 1024;
 /// How often a command that said *again* is asked again at first, and at most.
 const AGAIN: Duration = Duration::from_secs(5);
 const AGAIN_AT_MOST: Duration = Duration::from_secs(60);
@@ -44,6 +50,8 @@ pub(crate) struct Request {
     pub(crate) log: Option<PathBuf>,
     /// Whether it acts on the world: then its start is a fact, and its lines are shown.
     pub(crate) acts: bool,
+    /// Whether what it prints is needed, and so must be whole.
+    pub(crate) whole: bool,
 }
 
 impl Answer {
@@ -158,13 +166,37 @@ fn clean(line: &str) -> String {
     cleaned.trim().to_owned()
 }
 
+/// The last lines of a log, as it lies there: masked when it was written.
+pub(crate) fn tail(log: &Path) -> Vec<String> {
+    let Ok(mut file) = File::open(log) else {
+        return Vec::new();
+    };
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    let mut bytes = Vec::new();
+    let read = file
+        .seek(SeekFrom::Start(length.saturating_sub(TAIL)))
+        .and_then(|_| file.take(TAIL).read_to_end(&mut bytes));
+    if read.is_err() {
+        return Vec::new();
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| !line.trim().is_empty())
+        .collect();
+    lines[lines.len().saturating_sub(LAST_LINES)..]
+        .iter()
+        .map(|line| clean(line))
+        .collect()
+}
+
 impl Work<'_> {
     /// Runs a command to its end. A tool that answers *locked* pauses the run, one that answers *again* is asked again: in both cases the
     /// command had no effect, as the playbook says of that tool.
     pub(crate) async fn command(&self, request: &Request) -> Result<Answer, Stop> {
         let tool = self.tool(&request.argv);
         let mut pause = AGAIN;
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         loop {
             let answer = self.start(request).await?;
             let Some((name, tool)) = tool else {
@@ -213,6 +245,17 @@ impl Work<'_> {
         Some((name.as_str(), tool))
     }
 
+    /// The only way to a process: past the journal.
+    async fn attended(
+        &self,
+        _: Committed,
+        command: Command,
+        started: impl FnOnce(process::Identity),
+        lines: impl Fn(process::Stream, &str) + Send + 'static,
+    ) -> Result<Ended, StartError> {
+        process::run(command, &self.performer.mask, self.cancel, started, lines).await
+    }
+
     async fn start(&self, request: &Request) -> Result<Answer, Stop> {
         let settings = &self.performer.settings;
         let mut env = self.environment(&request.argv);
@@ -229,7 +272,8 @@ impl Work<'_> {
         command.stdin = request.stdin.clone().map_or(Input::Null, Input::Bytes);
         command.timeout = Some(settings.pace.timeout(request.timeout));
         command.log.clone_from(&request.log);
-        command.capture = CAPTURE;
+        command.capture = if request.whole { CAPTURE } else { GLIMPSE };
+        command.session.clone_from(&settings.session);
         let shown = self
             .performer
             .mask
@@ -239,6 +283,7 @@ impl Work<'_> {
             self.reporter.note(Note::Doing(shown.clone()));
             self.write_log(&format!("$ {shown}\n"));
         }
+        let committed = self.reporter.commit().await?;
         self.performer.guardian.ensure().map_err(|error| {
             Failure::new(
                 FailureKind::System,
@@ -262,7 +307,7 @@ impl Work<'_> {
                 reporter.note(Note::Line(clean(line)));
             }
         };
-        let ended = process::run(command, &self.performer.mask, self.cancel, started, lines).await;
+        let ended = self.attended(committed, command, started, lines).await;
         let Ended {
             exit,
             stdout,
@@ -287,7 +332,7 @@ impl Work<'_> {
         if exit == Exit::Cancelled {
             return Err(Stop::Cancelled);
         }
-        if stdout_truncated {
+        if stdout_truncated && request.whole {
             return Err(Failure::new(
                 FailureKind::System,
                 format!(
@@ -350,12 +395,13 @@ impl Work<'_> {
             timeout: Duration::from_secs(60),
             log: None,
             acts: false,
+            whole: false,
         };
         let turn = tokio::select! {
             turn = turn.lock() => turn,
             () = self.cancel.termed() => return Err(Stop::Cancelled),
         };
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let mut told = false;
         loop {
             if Box::pin(self.start(&check)).await?.succeeded() {

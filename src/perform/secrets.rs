@@ -4,7 +4,7 @@
 //! says how a scheme's items are had (`providers`); nothing of any provider is known here. Only references are replaced: never
 //! variables, never comments.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use base64::Engine as _;
@@ -12,9 +12,12 @@ use minijinja::value::Value;
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
+use crate::engine::Reporter;
 use crate::perform::command::Request;
 use crate::perform::{Performer, Stop, Work};
-use crate::playbook::Provider;
+use crate::plan::{Duty, TaskIx};
+use crate::playbook::{Provider, References, Render, Stage};
+use crate::process::Cancel;
 use crate::run::{Failure, FailureKind};
 use crate::secret::{Mask, Secret};
 use crate::template;
@@ -214,6 +217,71 @@ impl Performer {
         schemes
     }
 
+    /// Every reference in the texts of the plan's tasks, as far as they can be made before anything runs; where values are given in place of
+    /// a provider, also those that are given.
+    pub async fn references(&self) -> BTreeSet<String> {
+        let schemes = self.schemes();
+        let cancel = Cancel::new();
+        let mut references: BTreeSet<String> = BTreeSet::new();
+        if let Some(secrets) = &self.settings.secrets {
+            references.extend(secrets.keys().cloned());
+        }
+        for (ix, task) in self.plan.tasks() {
+            let Duty::Work(body) = &task.duty else {
+                continue;
+            };
+            let reporter = Reporter::nowhere(ix);
+            let work = self.work(task, 0, &reporter, &cancel);
+            let Ok(scope) = work.bound(task, &self.scope(task, &BTreeMap::new())) else {
+                continue;
+            };
+            for stage in body.stages() {
+                let Stage::Render(render) = stage else {
+                    continue;
+                };
+                let kept = Render {
+                    secrets: References::Keep,
+                    input: None,
+                    ..render.clone()
+                };
+                // A text that needs what arrives on its pipe cannot be made now.
+                if let Ok(text) = work.rendered(&kept, None, &scope).await {
+                    let text = String::from_utf8_lossy(&text);
+                    references.extend(
+                        find(&text, &schemes)
+                            .into_iter()
+                            .map(|range| text[range].to_owned()),
+                    );
+                }
+            }
+        }
+        references
+    }
+
+    /// The values of references, asked for as a run does; and why those that are missing could not be had.
+    pub async fn values(
+        &self,
+        references: &BTreeSet<String>,
+    ) -> (Vec<(String, Secret)>, Vec<String>) {
+        let cancel = Cancel::new();
+        let reporter = Reporter::nowhere(TaskIx(0));
+        let work = self.alone("audit", &reporter, &cancel);
+        let (mut values, mut missing) = (Vec::new(), Vec::new());
+        for reference in references {
+            match work.value(reference).await {
+                Ok(secret) => {
+                    self.mask.add(&secret);
+                    values.push((reference.clone(), secret));
+                }
+                Err(Stop::Failed(failure, _)) => {
+                    missing.push(self.masked_text(&format!("{reference}: {}", failure.message)));
+                }
+                Err(Stop::Cancelled) => missing.push(format!("{reference}: cancelled")),
+            }
+        }
+        (values, missing)
+    }
+
     /// Puts base64 of each reference in its place: it decodes, and [`Performer::reveal_references`] turns it back.
     pub(crate) fn placeholders(&self, text: &str) -> Zeroizing<String> {
         let mut out = String::with_capacity(text.len());
@@ -362,6 +430,7 @@ impl Work<'_> {
             timeout: TIMEOUT,
             log: None,
             acts: false,
+            whole: true,
         };
         let answer = Box::pin(self.command(&request)).await?;
         if !answer.succeeded() {

@@ -8,13 +8,14 @@ use std::path::Path;
 use minijinja::value::Value;
 use zeroize::Zeroizing;
 
+use crate::engine::Committed;
 use crate::perform::command::{Answer, Request, shell_words};
 use crate::perform::secrets::Store;
 use crate::perform::{Stop, Work};
 use crate::playbook::{
     Action, Body, Effect, Exec, Parse, References, Render, RenderSource, RenderTarget, Stage,
 };
-use crate::run::{Failure, FailureKind};
+use crate::run::{Event, Failure, FailureKind};
 use crate::template::{self, Scope};
 
 /// What came out of a pipe.
@@ -83,8 +84,9 @@ impl Work<'_> {
             match stage {
                 Stage::Exec(exec) => {
                     let secret = exec.secret || (last && body.secret);
-                    let request =
+                    let mut request =
                         self.request(exec, body, scope, flowing.take(), last && !secret)?;
+                    request.whole = !last || secret || needs_words(body) || !request.acts;
                     let answer = self.command(&request).await?;
                     if !answer.succeeded() {
                         let command = self
@@ -105,7 +107,9 @@ impl Work<'_> {
                     let text = self.rendered(render, flowing.take(), scope).await?;
                     if let Some(to) = &render.to {
                         let name = self.text(to, scope)?;
-                        let wrote = self.write(&name, &text, render.mode)?;
+                        let committed = self.reporter.commit().await?;
+                        let wrote = self.write(committed, &name, &text, render.mode)?;
+                        self.written(&name, &text);
                         // A written file is all that such a pipe changes: what came before only made its text.
                         changed = wrote;
                         why = if wrote {
@@ -157,6 +161,7 @@ impl Work<'_> {
             timeout: exec.timeout.unwrap_or(body.timeout),
             log,
             acts,
+            whole: true,
         })
     }
 
@@ -218,7 +223,7 @@ impl Work<'_> {
     }
 
     /// Writes a file below the project, whole or not at all, and only if it is different. Gives whether it was written.
-    fn write(&self, name: &str, text: &[u8], mode: u32) -> Result<bool, Stop> {
+    fn write(&self, _: Committed, name: &str, text: &[u8], mode: u32) -> Result<bool, Stop> {
         let root = &self.performer.project.root;
         let path = template::below(root, name).map_err(|error| {
             Failure::new(
@@ -229,6 +234,21 @@ impl Work<'_> {
         write_file(&path, text, mode).map_err(|error| {
             Failure::new(FailureKind::System, format!("cannot write {name}: {error}")).into()
         })
+    }
+
+    /// Keeps what a file that this task wrote has to hold from now on.
+    fn written(&self, name: &str, text: &[u8]) {
+        if self.log.is_none() {
+            return;
+        }
+        if let Some(fingerprint) = self.performer.fingerprint(text) {
+            self.reporter.fact(Event::FileWritten {
+                task: self.task.clone(),
+                attempt: self.attempt,
+                file: name.to_owned(),
+                fingerprint,
+            });
+        }
     }
 
     pub(super) async fn difference(
@@ -309,6 +329,12 @@ impl Work<'_> {
     }
 }
 
+/// Whether anything is done with what an action prints.
+fn needs_words(body: &Body) -> bool {
+    let retries = body.retry.as_ref().and_then(|retry| retry.when.as_ref());
+    !body.outputs.is_empty() || body.met.is_some() || body.maybe.is_some() || retries.is_some()
+}
+
 /// Writes a file whole or not at all, and only if it is different. Gives whether it was written.
 pub fn write_file(path: &Path, text: &[u8], mode: u32) -> std::io::Result<bool> {
     if let Ok(old) = std::fs::read(path)
@@ -318,7 +344,7 @@ pub fn write_file(path: &Path, text: &[u8], mode: u32) -> std::io::Result<bool> 
         return Ok(false);
     }
     let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
+    make_folders(folder)?;
     let file = tempfile::Builder::new()
         .prefix(".bootstrap-")
         .make_in(folder, |path| {
@@ -336,6 +362,22 @@ pub fn write_file(path: &Path, text: &[u8], mode: u32) -> std::io::Result<bool> 
     file.persist(path).map_err(|error| error.error)?;
     std::fs::File::open(folder)?.sync_all()?;
     Ok(true)
+}
+
+/// Makes a folder with all above it, so that they outlive a power cut as the file does.
+fn make_folders(folder: &Path) -> std::io::Result<()> {
+    if folder.is_dir() {
+        return Ok(());
+    }
+    if let Some(above) = folder.parent() {
+        make_folders(above)?;
+        std::fs::create_dir(folder).or_else(|error| {
+            let made = error.kind() == std::io::ErrorKind::AlreadyExists && folder.is_dir();
+            if made { Ok(()) } else { Err(error) }
+        })?;
+        std::fs::File::open(above)?.sync_all()?;
+    }
+    Ok(())
 }
 
 /// How two texts of a file differ, as `diff -u` shows it; empty if they do not.

@@ -2,10 +2,9 @@
 
 use std::time::Duration;
 
-use tokio::time::Instant;
-
 use crate::perform::{Stop, Verdict, Work};
 use crate::playbook::{Question, Until};
+use crate::process::Stopwatch;
 use crate::run::event::Note;
 use crate::run::{Failure, FailureKind};
 use crate::template::Scope;
@@ -32,9 +31,9 @@ impl Work<'_> {
     pub(super) async fn wait(&self, until: &Until, scope: &Scope) -> Result<Waited, Stop> {
         let pace = self.performer.settings.pace;
         let within = pace.wait(until.within);
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
         let mut last = String::new();
-        let mut lost_since: Option<Instant> = None;
+        let mut lost_since: Option<Stopwatch> = None;
         loop {
             let verdict = self.ask(&until.question, scope, false).await?;
             if verdict.seen() != last {
@@ -51,7 +50,7 @@ impl Work<'_> {
                 });
             }
             if !until.lost.is_empty() && is_lost(until, &verdict) {
-                let since = *lost_since.get_or_insert_with(Instant::now);
+                let since = *lost_since.get_or_insert_with(Stopwatch::start);
                 if since.elapsed() >= pace.grace(until.lost_after) || begun.elapsed() >= within {
                     return Ok(Waited::Lost { seen: last });
                 }

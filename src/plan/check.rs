@@ -1,6 +1,6 @@
 //! What must hold before anything runs: names exist, texts parse, claims have their proof, rules are kept.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use minijinja::value::Value;
 
@@ -9,11 +9,10 @@ use crate::inventory::Inventory;
 use crate::kind::{Field, Kind};
 use crate::plan::expand::asks_first;
 use crate::plan::visit::{self, Text};
-use crate::plan::{Duty, Fingerprint, Task, TaskKey};
+use crate::plan::{Duty, Task, TaskKey};
 use crate::playbook::read::list_of;
 use crate::playbook::{
-    Argument, Body, Effect, Judge, Playbook, Probe, Question, Stage, Step, Story, TaskDefinition,
-    Until,
+    Argument, Body, Effect, Judge, Playbook, Probe, Question, Step, Story, TaskDefinition, Until,
 };
 use crate::project::Project;
 use crate::template::names::{Checker, Known, constant};
@@ -250,7 +249,9 @@ pub(super) fn drafts(
     problems: &mut Diagnostics,
 ) {
     let mut seen: BTreeSet<(String, String)> = BTreeSet::new();
-    for (at, task) in tasks.iter().enumerate() {
+    let mut told: BTreeSet<(&TaskKey, Span)> = BTreeSet::new();
+    let mut giving: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for task in tasks {
         let outputs: Vec<(&str, Vec<&str>)> = task
             .sources
             .iter()
@@ -268,18 +269,18 @@ pub(super) fn drafts(
                 (step.as_str(), names)
             })
             .collect();
-        let elsewhere: Vec<&str> = project
-            .playbook
-            .stories
-            .get(&task.story)
-            .into_iter()
-            .flat_map(|story| &story.steps)
-            .filter(|step| !step.body.outputs.is_empty())
-            .map(|step| step.id.as_str())
-            .collect();
+        let elsewhere = giving.entry(task.story.as_str()).or_insert_with(|| {
+            let story = project.playbook.stories.get(&task.story);
+            story
+                .into_iter()
+                .flat_map(|story| &story.steps)
+                .filter(|step| !step.body.outputs.is_empty())
+                .map(|step| step.id.as_str())
+                .collect()
+        });
         let outputs = Outputs {
             before: &outputs,
-            elsewhere: &elsewhere,
+            elsewhere,
         };
         let step = format!("{}/{}", task.story, task.step);
         if project.playbook.is_broken("items of step", &step) || unbound.contains(&task.key) {
@@ -311,11 +312,7 @@ pub(super) fn drafts(
                 }
             }
         }
-        if tasks.len() < 2000
-            && tasks[..at]
-                .iter()
-                .any(|other| other.key == task.key && other.span == task.span)
-        {
+        if !told.insert((&task.key, task.span)) {
             problems.push(Diagnostic::at(
                 task.span,
                 format!("two tasks would be called `{}`", task.key),
@@ -760,58 +757,4 @@ fn axis_sample(project: &Project, each: &crate::playbook::ForEach) -> Scope {
             .with("node", sample_value(&project.inventory, &Kind::Node)),
         ForEach::List { name, .. } => scope.with(name.clone(), Value::from("sample")),
     }
-}
-
-/// What a task's work is made of: its definition, the probes it asks, the texts that can be known now, and the template files.
-pub(super) fn fingerprint(
-    project: &Project,
-    key: &TaskKey,
-    step: &Step,
-    scope: &Scope,
-) -> Fingerprint {
-    let mut parts: Vec<String> = vec![
-        key.to_string(),
-        format!("{:?}", step.body),
-        format!("{:?}", step.arguments),
-    ];
-    let written: Vec<String> = step
-        .body
-        .stages()
-        .filter_map(|stage| match stage {
-            Stage::Render(render) => project.templates.text(render.to.as_ref()?, scope).ok(),
-            Stage::Exec(_) => None,
-        })
-        .collect();
-    let mut add = |text: Text<'_>, _: &[&str]| match text {
-        Text::Template(template) => parts.extend(project.templates.text(template, scope)),
-        Text::Expr(_) => {}
-        Text::File(name) => {
-            if let Ok(name) = project.templates.text(name, scope) {
-                let source = crate::template::below(&project.root, &name)
-                    .ok()
-                    .and_then(|path| std::fs::read_to_string(path).ok())
-                    .unwrap_or_default();
-                // A template that reads the file that it writes would make a task of its own effect: a resume would find it changed.
-                if !written.iter().any(|path| source.contains(path)) {
-                    parts.extend(project.templates.file(&name, scope));
-                }
-                parts.push(source);
-            }
-        }
-    };
-    visit::body(&step.body, &mut add);
-    let questions = step
-        .body
-        .unless
-        .iter()
-        .chain(step.body.until.iter().map(|until| &until.question));
-    for question in questions {
-        if let Question::Probe(asked) = question
-            && let Some(probe) = project.playbook.probes.get(&asked.probe)
-        {
-            parts.push(format!("{probe:?}"));
-        }
-    }
-    let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
-    Fingerprint::of(&parts)
 }

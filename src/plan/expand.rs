@@ -1,6 +1,6 @@
 //! Playbook and inventory become tasks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use minijinja::value::ValueKind;
@@ -10,7 +10,7 @@ use crate::inventory::Axis;
 use crate::kind::Field;
 use crate::plan::bind::Binder;
 use crate::plan::{
-    Duty, Extent, Fingerprint, Item, Plan, Selection, Task, TaskIx, TaskKey, check, graph, select,
+    Duty, Extent, Item, Plan, Selection, Task, TaskIx, TaskKey, check, fingerprint, graph, select,
 };
 use crate::playbook::{Action, Argument, ArgumentValue, Body, Effect, ForEach, Judge, Step, Story};
 use crate::project::Project;
@@ -49,6 +49,7 @@ fn make_with(
         problems,
         drafts: Vec::new(),
         unbound: BTreeSet::new(),
+        written_files: fingerprint::written_files(project),
     };
     let mut done: Vec<(String, std::ops::Range<usize>)> = Vec::new();
     for (story, criteria_only) in &stories {
@@ -164,6 +165,8 @@ struct Maker<'a> {
     drafts: Vec<Task>,
     /// Tasks whose parameters have no values: what would follow from that is not told.
     unbound: BTreeSet<TaskKey>,
+    /// What some task writes is no input of any.
+    written_files: BTreeSet<String>,
 }
 
 impl Maker<'_> {
@@ -175,7 +178,9 @@ impl Maker<'_> {
         done: &[(String, std::ops::Range<usize>)],
     ) -> std::ops::Range<usize> {
         let first = self.drafts.len();
-        let order = self.step_order(story);
+        let places = places(story);
+        let gives = story.steps.iter().any(|step| !step.body.outputs.is_empty());
+        let order = self.step_order(story, &places);
         // Where the tasks of each step of this story are, by the step's place in the file.
         let mut ranges: Vec<std::ops::Range<usize>> = vec![0..0; story.steps.len()];
         let before = self.sinks_of_needs(story, done);
@@ -185,8 +190,8 @@ impl Maker<'_> {
             let needed: Vec<usize> = step
                 .needs
                 .iter()
-                .filter_map(|(need, _)| story.steps.iter().position(|other| other.id == *need))
-                .flat_map(|need| ranges[need].clone())
+                .filter_map(|(need, _)| places.get(need.as_str()))
+                .flat_map(|&need| ranges[need].clone())
                 .collect();
             let candidates: &[usize] = if step.needs.is_empty() {
                 &before
@@ -195,7 +200,12 @@ impl Maker<'_> {
             };
             for (item, scope) in self.items(&step.for_each, step.span) {
                 let needs = self.joined(&item, candidates);
-                self.step_task(story, step, item, scope, needs);
+                let sources = if gives {
+                    self.outputs_of(story, &item, &(0..self.drafts.len()), &needs)
+                } else {
+                    Vec::new()
+                };
+                self.step_task(story, step, item, scope, needs, sources);
             }
             ranges[at] = begin..self.drafts.len();
         }
@@ -214,14 +224,17 @@ impl Maker<'_> {
                 );
                 let title = self.render(&criterion.text, &scope);
                 let key = TaskKey::new(&story.id, &format!("criterion-{}", at + 1), &item.text());
-                let fingerprint = Fingerprint::of(&[key.as_str(), &format!("{criterion:?}")]);
+                let made_of = fingerprint::of_criterion(self.project, criterion, &scope);
                 let effect = match criterion.judge {
                     Judge::Check(_) => Effect::Reads,
                     Judge::SignOff(_) => Effect::Manual,
                 };
-                let sources = self.outputs_of(story, &item, &(first..steps_end), &needs);
+                let sources = if gives {
+                    self.outputs_of(story, &item, &(first..steps_end), &needs)
+                } else {
+                    Vec::new()
+                };
                 self.drafts.push(Task {
-                    key,
                     story: story.id.clone(),
                     step: format!("criterion-{}", at + 1),
                     item,
@@ -236,7 +249,9 @@ impl Maker<'_> {
                     arguments: Arc::from([]),
                     parameters: Arc::from([]),
                     scope,
-                    fingerprint,
+                    fingerprint: made_of.fingerprint(&key),
+                    made_of,
+                    key,
                     sources,
                     span: criterion.span,
                 });
@@ -252,6 +267,7 @@ impl Maker<'_> {
         item: Item,
         scope: Scope,
         needs: Vec<TaskIx>,
+        sources: Vec<(String, Vec<TaskIx>)>,
     ) {
         let binder = Binder {
             templates: &self.project.templates,
@@ -312,10 +328,8 @@ impl Maker<'_> {
             .iter()
             .map(|lock| self.render(lock, &scope))
             .collect();
-        let fingerprint = check::fingerprint(self.project, &key, step, &scope);
-        let sources = self.outputs_of(story, &item, &(0..self.drafts.len()), &needs);
+        let made_of = fingerprint::of_step(self.project, &self.written_files, step, &scope);
         self.drafts.push(Task {
-            key,
             story: story.id.clone(),
             step: step.id.clone(),
             item,
@@ -327,19 +341,21 @@ impl Maker<'_> {
             arguments: step.arguments.clone().into(),
             parameters: step.parameters.clone().into(),
             scope,
-            fingerprint,
+            fingerprint: made_of.fingerprint(&key),
+            made_of,
+            key,
             sources,
             span: step.span,
         });
     }
 
     /// The order of a story's steps; unknown needs and cycles are told here.
-    fn step_order(&mut self, story: &Story) -> Vec<usize> {
+    fn step_order(&mut self, story: &Story, places: &BTreeMap<&str, usize>) -> Vec<usize> {
         let mut needs = Vec::with_capacity(story.steps.len());
         for step in &story.steps {
             let mut mine = Vec::new();
             for (need, span) in &step.needs {
-                if let Some(at) = story.steps.iter().position(|other| other.id == *need) {
+                if let Some(&at) = places.get(need.as_str()) {
                     mine.push(at);
                 } else if self.project.playbook.is_broken("steps of story", &story.id) {
                     // Perhaps it is the step without an id.
@@ -435,9 +451,6 @@ impl Maker<'_> {
         range: &std::ops::Range<usize>,
         needs: &[TaskIx],
     ) -> Vec<(String, Vec<TaskIx>)> {
-        if story.steps.iter().all(|step| step.body.outputs.is_empty()) {
-            return Vec::new();
-        }
         let mut ancestors = std::collections::BTreeSet::new();
         let mut stack: Vec<TaskIx> = needs.to_vec();
         while let Some(at) = stack.pop() {
@@ -475,17 +488,16 @@ impl Maker<'_> {
                 .collect(),
             ForEach::Axis(Axis::Nodes) => clusters
                 .iter()
-                .flat_map(|cluster| cluster.nodes().iter().map(move |node| (cluster, node)))
-                .map(|(cluster, node)| {
-                    let item = Item(vec![
-                        ("cluster".into(), cluster.name().into()),
-                        ("node".into(), node.name().into()),
-                    ]);
-                    (
-                        item,
-                        base.with("cluster", cluster.value())
-                            .with("node", node.value()),
-                    )
+                .flat_map(|cluster| {
+                    // Once a cluster: it holds all of its nodes.
+                    let base = base.with("cluster", cluster.value());
+                    cluster.nodes().iter().map(move |node| {
+                        let item = Item(vec![
+                            ("cluster".into(), cluster.name().into()),
+                            ("node".into(), node.name().into()),
+                        ]);
+                        (item, base.with("node", node.value()))
+                    })
                 })
                 .collect(),
             ForEach::List { name, list } => match self.project.templates.value(list, &base) {
@@ -552,6 +564,15 @@ impl Maker<'_> {
             .text(template, scope)
             .unwrap_or_else(|_| template.source.clone())
     }
+}
+
+/// Where each step of a story stands; of two that share a name (which is told elsewhere) the first.
+fn places(story: &Story) -> BTreeMap<&str, usize> {
+    let mut places = BTreeMap::new();
+    for (at, step) in story.steps.iter().enumerate() {
+        places.entry(step.id.as_str()).or_insert(at);
+    }
+    places
 }
 
 fn uses_outputs(arguments: &[Argument]) -> bool {

@@ -78,6 +78,9 @@ pub(super) fn body(body: &Body, visit: &mut Visitor<'_>) {
     body.locks
         .iter()
         .for_each(|lock| visit(Text::Template(lock), &[]));
+    body.inputs
+        .iter()
+        .for_each(|file| visit(Text::Template(file), &[]));
     body.env
         .iter()
         .for_each(|(_, text)| visit(Text::Template(text), &[]));

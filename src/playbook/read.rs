@@ -104,6 +104,10 @@ fn file(
         }
         playbook.inventory = Some((path, span));
     }
+    let may = fields.texts("may_hold_secrets", problems);
+    playbook
+        .may_hold_secrets
+        .extend(may.into_iter().map(|(file, _)| file));
     for (key, node) in fields.map("epics", problems) {
         if let Some((title, _)) = text(node, "a title", problems) {
             playbook.epics.insert(key.text.clone(), title);
@@ -267,6 +271,7 @@ fn story(
         .filter_map(|node| criterion(node, problems))
         .collect();
     let mut read: Vec<Step> = Vec::new();
+    let mut firsts: BTreeMap<String, Span> = BTreeMap::new();
     for node in steps {
         let before = problems.len();
         let Some((step, task, items)) = step(node, problems) else {
@@ -280,11 +285,13 @@ fn story(
         if problems.len() > before {
             broken.insert(("step", name));
         }
-        if let Some(first) = read.iter().find(|other| other.id == step.id) {
+        if let Some(first) = firsts.get(&step.id) {
             problems.push(
                 Diagnostic::at(step.span, format!("story {id} has two steps `{}`", step.id))
-                    .also(first.span, "the first one"),
+                    .also(*first, "the first one"),
             );
+        } else {
+            firsts.insert(step.id.clone(), step.span);
         }
         if let Some((task, given)) = task {
             pending.push(UsesTask {

@@ -32,7 +32,7 @@ pub(super) fn body(fields: &mut Fields<'_>, problems: &mut Diagnostics) -> Writt
     };
     for name in [
         "when", "unless", "refuse", "until", "met", "maybe", "retry", "timeout", "effect", "lock",
-        "cleanup", "outputs", "env", "cwd", "stdin", "secret",
+        "cleanup", "outputs", "inputs", "env", "cwd", "stdin", "secret",
     ] {
         take(fields, name);
     }
@@ -127,6 +127,10 @@ pub(super) fn body(fields: &mut Fields<'_>, problems: &mut Diagnostics) -> Writt
             .iter()
             .filter_map(|(key, node)| output(&key.text, node, problems))
             .collect(),
+        inputs: fields
+            .take("inputs")
+            .and_then(|node| templates(node, "inputs", problems))
+            .unwrap_or_default(),
         env: env(fields, problems),
         cwd: fields
             .take("cwd")
@@ -199,6 +203,9 @@ pub(super) fn overlay(step: Body, given: &[&'static str], task: &Body) -> Body {
     }
     if has("outputs") {
         merged.outputs = step.outputs;
+    }
+    if has("inputs") {
+        merged.inputs = step.inputs;
     }
     if has("env") {
         merged.env = step.env;

@@ -1,8 +1,9 @@
 //! Attends to one process on one thread: a single `poll` over its pipes, its end, and our orders.
 
 use super::output::Output;
+use super::standstill::Stopwatch;
 use super::tree::Tree;
-use super::{Command, Ended, Exit, Identity, Input, MARK, StartError, Stream};
+use super::{Command, Ended, Exit, Identity, Input, MARK, StartError, Stream, session};
 use crate::secret::Mask;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{OFlags, fcntl_getfl, fcntl_setfl};
@@ -33,6 +34,8 @@ const TICK: Duration = Duration::from_millis(4);
 /// How much is still read from pipes whose writers cannot be ended.
 const LAST_BYTES: usize = 4 * 1024 * 1024;
 const CHUNK: usize = 64 * 1024;
+/// Most processes print little, and what is never used need be neither zeroed nor wiped.
+const FIRST_CHUNK: usize = 4 * 1024;
 
 /// Runs a command from start to end.
 pub(super) fn attempt(
@@ -42,15 +45,13 @@ pub(super) fn attempt(
     tell: oneshot::Sender<Identity>,
     lines: impl Fn(Stream, &str),
 ) -> Result<Ended, StartError> {
-    let begun = Instant::now();
+    let begun = Stopwatch::start();
     let log = command.log.as_ref().map(open_log).transpose()?;
     let output = Output::new(mask, log, command.capture, lines);
     let (mut attendant, grace, timeout) = start(command, orders, output)?;
     // Whoever asked may be gone; the process is attended to nevertheless, and killed, because the orders ended too.
     tell.send(attendant.tree.identity().clone()).ok();
-    let deadline = timeout.and_then(|timeout| begun.checked_add(timeout));
-
-    let cause = attendant.until_exit_or(deadline);
+    let cause = attendant.until_exit_or(|| timeout.and_then(|timeout| begun.reaches(timeout)));
     let mut ends = Instant::now() + LEFTOVER.min(grace);
     if cause.is_some() {
         ends = Instant::now() + grace;
@@ -155,6 +156,7 @@ fn start<L: Fn(Stream, &str)>(
         timeout,
         grace,
         marker,
+        session,
         ..
     } = command;
     env.insert(MARK.to_owned(), marker.clone());
@@ -167,17 +169,25 @@ fn start<L: Fn(Stream, &str)>(
         let (stderr, child_stderr) = io::pipe()?;
         non_blocking(&stdout)?;
         non_blocking(&stderr)?;
-        let expression = duct::cmd(&program, &argv[1..])
+        let expression = match &session {
+            // Whoever begins a session must not lead a group before: it has one of its own by that.
+            Some(through) => {
+                let words = [session::ARGUMENT.as_ref(), program.as_os_str()];
+                let rest = argv[1..].iter().map(AsRef::as_ref);
+                duct::cmd(through, words.into_iter().chain(rest))
+            }
+            // A group of its own, in the way that keeps the fast start (`pre_exec` does not).
+            None => duct::cmd(&program, &argv[1..]).before_spawn(|command| {
+                command.process_group(0);
+                Ok(())
+            }),
+        };
+        let expression = expression
             .full_env(&env)
             .dir(&cwd)
             .stdout_file(child_stdout)
             .stderr_file(child_stderr)
-            .unchecked()
-            // A group of its own, in the way that keeps the fast start (`pre_exec` does not).
-            .before_spawn(|command| {
-                command.process_group(0);
-                Ok(())
-            });
+            .unchecked();
         let (expression, feed) = match stdin {
             Input::Null => (expression.stdin_null(), None),
             Input::Bytes(bytes) => {
@@ -204,7 +214,7 @@ fn start<L: Fn(Stream, &str)>(
         orders: Some(orders),
         order: Order::GoOn,
         output,
-        chunk: Zeroizing::new(vec![0; CHUNK]),
+        chunk: Zeroizing::new(vec![0; FIRST_CHUNK]),
     };
     Ok((attendant, grace, timeout))
 }
@@ -216,8 +226,9 @@ fn non_blocking(file: impl AsFd) -> io::Result<()> {
 
 impl<L: Fn(Stream, &str)> Attendant<L> {
     /// Attends until the process has ended by itself, or must be ended: then returns why.
-    fn until_exit_or(&mut self, deadline: Option<Instant>) -> Option<Exit> {
+    fn until_exit_or(&mut self, deadline: impl Fn() -> Option<Instant>) -> Option<Exit> {
         loop {
+            let deadline = deadline();
             if self.tree.has_exited() {
                 return None;
             }
@@ -371,6 +382,9 @@ impl<L: Fn(Stream, &str)> Attendant<L> {
             }
             Ok(length) => {
                 self.output.take(stream, &self.chunk[..length]);
+                if length == self.chunk.len() && length < CHUNK {
+                    self.chunk = Zeroizing::new(vec![0; CHUNK]);
+                }
                 true
             }
             Err(error) => {

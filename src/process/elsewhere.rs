@@ -1,7 +1,9 @@
 //! Systems without `/proc`: nothing is known of processes but their groups.
 
 use rustix::process::{Pid, Signal};
+use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Process {
@@ -27,6 +29,18 @@ pub(super) fn alive(_pid: u32) -> Option<Process> {
 
 pub(super) fn mark(_pid: u32) -> Option<String> {
     None
+}
+
+pub(super) fn leash(_folder: &Path) -> io::Result<OwnedFd> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn leashes(_pid: u32) -> Vec<String> {
+    Vec::new()
+}
+
+pub(super) fn is_this_program(_pid: u32) -> bool {
+    false
 }
 
 pub(super) fn command_line(_pid: u32) -> String {

@@ -1,11 +1,14 @@
 //! What `/proc` tells about processes.
 
 use super::MARK;
+use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::OnceLock;
 
 /// A process that is alive.
@@ -74,6 +77,52 @@ pub(super) fn mark(pid: u32) -> Option<String> {
         let mark = entry.strip_prefix(MARK.as_bytes())?.strip_prefix(b"=")?;
         Some(String::from_utf8_lossy(mark).into_owned())
     })
+}
+
+/// Opens a folder for nothing but that it is open here, and in every process that is started from here.
+pub(super) fn leash(folder: &Path) -> io::Result<OwnedFd> {
+    // Without `CLOEXEC`, which is the point.
+    let flags = OFlags::PATH | OFlags::DIRECTORY;
+    Ok(rustix::fs::open(folder, flags, Mode::empty())?)
+}
+
+/// Returns the names of the folders that a process has open in this way.
+pub(super) fn leashes(pid: u32) -> Vec<String> {
+    let Ok(files) = fs::read_dir(format!("/proc/{pid}/fd")) else {
+        return Vec::new();
+    };
+    files
+        .filter_map(|file| {
+            let file = file.ok()?;
+            let target = fs::read_link(file.path()).ok()?;
+            // Looking at a folder of runs is nothing special; what is meant is open as a name only.
+            target
+                .parent()
+                .filter(|parent| parent.file_name().is_some_and(|name| name == "runs"))?;
+            let number = file.file_name();
+            let facts = fs::read_to_string(format!(
+                "/proc/{pid}/fdinfo/{}",
+                number.to_str().unwrap_or_default()
+            ))
+            .ok()?;
+            let flags = facts
+                .lines()
+                .find_map(|line| line.strip_prefix("flags:"))
+                .and_then(|flags| u32::from_str_radix(flags.trim(), 8).ok())?;
+            (flags & OFlags::PATH.bits() != 0)
+                .then(|| target.file_name()?.to_str().map(str::to_owned))
+                .flatten()
+        })
+        .collect()
+}
+
+/// Returns whether a process runs the program that this one does.
+pub(super) fn is_this_program(pid: u32) -> bool {
+    let file = |of: &str| {
+        let file = fs::metadata(format!("/proc/{of}/exe")).ok()?;
+        Some((file.dev(), file.ino()))
+    };
+    file(&pid.to_string()).is_some_and(|program| Some(program) == file("self"))
 }
 
 /// Returns the command line of a process.

@@ -10,9 +10,13 @@ use zeroize::{Zeroize as _, Zeroizing};
 const STDERR_KEPT: usize = 64 * 1024;
 /// The longest line that is shown in one piece.
 const LINE: usize = 4096;
+/// The longest that a log becomes: a step that prints without end must not fill the disk that the journal needs.
+pub(super) const LOG: u64 = 64 * 1024 * 1024;
 
 pub(super) struct Output<L> {
     log: Option<File>,
+    /// How much more may be written to it.
+    log_room: u64,
     log_error: Option<io::Error>,
     lines: L,
     out: Side,
@@ -44,7 +48,9 @@ impl<L: Fn(Stream, &str)> Output<L> {
             mask: mask.stream(),
             line: Vec::new(),
         };
+        let written = log.as_ref().and_then(|log| log.metadata().ok());
         Self {
+            log_room: LOG.saturating_sub(written.map_or(0, |file| file.len())),
             log,
             log_error: None,
             lines,
@@ -117,13 +123,7 @@ impl<L: Fn(Stream, &str)> Output<L> {
         if masked.is_empty() {
             return;
         }
-        if let Some(log) = &mut self.log
-            && let Err(error) = log.write_all(masked)
-        {
-            // A full disk must not stop a cluster half way.
-            self.log_error = Some(error);
-            self.log = None;
-        }
+        self.write(masked);
         let mut rest = masked;
         while let Some(end) = rest.iter().position(|&byte| byte == b'\n') {
             let mut line = std::mem::take(&mut self.side(stream).line);
@@ -141,6 +141,32 @@ impl<L: Fn(Stream, &str)> Output<L> {
             if line.len() == LINE {
                 let line = std::mem::take(line);
                 self.say(stream, &line);
+            }
+        }
+    }
+
+    fn write(&mut self, masked: &[u8]) {
+        let Some(log) = &mut self.log else {
+            return;
+        };
+        let room = usize::try_from(self.log_room).unwrap_or(usize::MAX);
+        let kept = &masked[..masked.len().min(room)];
+        self.log_room -= kept.len() as u64;
+        let written = log.write_all(kept).and_then(|()| {
+            if kept.len() == masked.len() {
+                return Ok(true);
+            }
+            let mebibytes = LOG >> 20;
+            writeln!(log, "\n# more was printed; {mebibytes} MiB of it are kept")?;
+            Ok(false)
+        });
+        match written {
+            Ok(true) => {}
+            Ok(false) => self.log = None,
+            Err(error) => {
+                // A full disk must not stop a cluster half way.
+                self.log_error = Some(error);
+                self.log = None;
             }
         }
     }

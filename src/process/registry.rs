@@ -61,6 +61,18 @@ pub(super) fn processes() -> BTreeSet<u32> {
     leaders.chain(register.guardians.iter().copied()).collect()
 }
 
+/// Returns the processes that attempts have started here: each leads a group.
+pub(super) fn leaders() -> BTreeSet<u32> {
+    let register = register();
+    let leaders = register.attempts.values();
+    leaders.filter_map(|(pid, _)| *pid).collect()
+}
+
+/// Returns the guardians.
+pub(super) fn guardians() -> BTreeSet<u32> {
+    register().guardians.clone()
+}
+
 /// Returns the marks of the running attempts.
 pub(super) fn markers() -> BTreeSet<String> {
     register()

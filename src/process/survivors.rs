@@ -26,18 +26,32 @@ pub struct Survivor {
     pub ended: bool,
 }
 
-/// Ends what a dead run left running, and returns what it was.
-///
-/// A process belongs to the run if its mark begins with `marker_prefix` (which must therefore be unique to the run, and end with
-/// a separator), if it is one of the known ones (same number, same start, same start of the machine), or if it descends from
-/// such a one. Never this process, and nothing that it descends from. Takes as long as the survivors do, up to a few
-/// seconds: call it where blocking is allowed. An empty prefix matches no mark.
+/// Ends what a dead run left running, as [`end_survivors_of`] does for several; but not its guardian, which may be who asks.
 pub fn end_survivors(marker_prefix: &str, known: &[Identity]) -> Vec<Survivor> {
+    hunt(&[marker_prefix.to_owned()], known, false)
+}
+
+/// Ends what dead runs left running, and returns what it was.
+///
+/// A process belongs to a run if its mark begins with a prefix (which must therefore be unique to the run, and end with
+/// a separator), if it holds the [leash](super::leash) of the run, if it is one of the known ones (same number, same start, same start of
+/// the machine), or if it descends from such a one. Never this process, and nothing that it descends from. Takes as long as
+/// the survivors do, up to a few seconds: call it where blocking is allowed. An empty prefix matches no mark.
+///
+/// Their guardians are ended, too: one that is still at work would take what a resumed run starts for what the dead one left.
+pub fn end_survivors_of(marker_prefixes: &[String], known: &[Identity]) -> Vec<Survivor> {
+    let mut survivors = hunt(marker_prefixes, known, true);
+    // They are ours, and nothing that a step did.
+    survivors.retain(|survivor| !is_guardian(&survivor.command));
+    survivors
+}
+
+fn hunt(marker_prefixes: &[String], known: &[Identity], guardians: bool) -> Vec<Survivor> {
     let mut survivors: BTreeMap<(u32, u64), Survivor> = BTreeMap::new();
     let begun = Instant::now();
     let mut clean = 0;
     loop {
-        let alive = find(marker_prefix, known, &survivors);
+        let alive = find(marker_prefixes, known, &survivors, guardians);
         for process in &alive {
             let key = (process.pid, process.started);
             survivors.entry(key).or_insert_with(|| {
@@ -80,9 +94,10 @@ pub fn end_survivors(marker_prefix: &str, known: &[Identity]) -> Vec<Survivor> {
 /// Returns the living processes of the run. Those found before are told again, because what descends from a process is not seen
 /// to do so once the process is dead.
 fn find(
-    marker_prefix: &str,
+    marker_prefixes: &[String],
     known: &[Identity],
     before: &BTreeMap<(u32, u64), Survivor>,
+    guardians: bool,
 ) -> Vec<Process> {
     Snapshot::take().trees(|process| {
         let is_known = |identity: &Identity| {
@@ -93,7 +108,29 @@ fn find(
         };
         before.contains_key(&(process.pid, process.started))
             || known.iter().any(is_known)
-            || (!marker_prefix.is_empty()
-                && system::mark(process.pid).is_some_and(|mark| mark.starts_with(marker_prefix)))
+            || bears(process.pid, marker_prefixes, guardians)
     })
+}
+
+/// Whether a process bears the mark of one of the runs, or, where it has none, holds a leash.
+fn bears(pid: u32, marker_prefixes: &[String], guardians: bool) -> bool {
+    let of = |text: &str| {
+        marker_prefixes
+            .iter()
+            .any(|prefix| !prefix.is_empty() && text.starts_with(prefix.as_str()))
+    };
+    if let Some(mark) = system::mark(pid) {
+        return of(&mark);
+    }
+    let leashed = system::leashes(pid)
+        .iter()
+        .any(|run| of(&format!("{run}/")));
+    // A runner that goes on with the run holds its leash, too, and is no survivor. It is this very program.
+    leashed
+        && (!system::is_this_program(pid) || (guardians && is_guardian(&system::command_line(pid))))
+}
+
+/// Whether a command line is that of a guardian.
+fn is_guardian(command: &str) -> bool {
+    command.split(' ').nth(1) == Some(super::guardian::ARGUMENT)
 }

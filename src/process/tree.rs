@@ -1,11 +1,11 @@
 //! A process and all that came from it.
 
 use super::system::{self, Process, Snapshot};
-use super::{Identity, registry};
+use super::{Identity, registry, standstill};
 use rustix::event::{Timespec, poll};
 use rustix::process::{
-    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process_group, test_kill_process_group,
-    waitid, waitpgid, waitpid,
+    Pid, Signal, WaitId, WaitIdOptions, WaitOptions, kill_process, kill_process_group,
+    test_kill_process_group, waitid, waitpgid, waitpid,
 };
 use std::collections::BTreeSet;
 use std::io;
@@ -44,6 +44,7 @@ impl Tree {
             }
         };
         registry::name(ticket, pid);
+        standstill::join(leader);
         let identity = Identity {
             pid,
             group: pid,
@@ -88,8 +89,11 @@ impl Tree {
 
     /// Signals the group of a process that has not been reaped.
     pub(super) fn signal(&self, signal: Signal) {
-        // Safe from reuse: the group has the number of its leader, which we have not reaped.
-        kill_process_group(self.leader, signal).ok();
+        // Safe from reuse: the group has the number of its leader, which we have not reaped. Before it has begun its session there is
+        // no such group yet.
+        if kill_process_group(self.leader, signal).is_err() {
+            kill_process(self.leader, signal).ok();
+        }
     }
 
     /// Takes the dead process from the system, and returns how it ended.

@@ -71,38 +71,24 @@ pub fn decide(plan: &Plan, run: &Run, now: Elapsed, limits: Limits) -> Vec<Decis
         decisions.push(Decision::Stop);
     }
     let mut wake: Option<Elapsed> = None;
-    let mut open = running > 0;
-    for (ix, task) in plan.tasks().skip(run.first_open()) {
-        let (attempt, in_doubt, due) = match run.state(ix) {
-            TaskState::Settled(_) => continue,
-            TaskState::Running { .. } => {
-                open = true;
-                continue;
-            }
-            TaskState::Pending => (run.attempts(ix) + 1, false, None),
-            TaskState::InDoubt { attempt } => (attempt + 1, true, None),
-            TaskState::Backoff { next, until, .. } => (*next, false, Some(*until)),
-        };
-        if stopping {
-            continue;
-        }
-        if running >= limits.jobs {
+    // Only what is ripe is looked at: a long chain must not be walked along at each of its events.
+    for &ix in run.ripe() {
+        if stopping || running >= limits.jobs {
             // Nothing more can start; what has to be skipped is skipped when there is room again.
-            open = true;
             break;
         }
-        let mut ready = true;
-        let mut failed_need = None;
-        for &need in &task.needs {
-            match run.outcome(need) {
-                Some(outcome) if outcome.satisfies() => {}
-                Some(_) => {
-                    ready = false;
-                    failed_need.get_or_insert(need);
-                }
-                None => ready = false,
-            }
-        }
+        let task = plan.task(ix);
+        let (attempt, in_doubt, due) = match run.state(ix) {
+            TaskState::Settled(_) | TaskState::Running { .. } => continue,
+            TaskState::Pending => (run.attempts(ix) + 1, false, None),
+            TaskState::InDoubt { attempt } => (attempt + 1, true, None),
+            TaskState::Backoff { next, until, .. } => (*next, run.in_doubt(ix), Some(*until)),
+        };
+        let failed_need = task
+            .needs
+            .iter()
+            .copied()
+            .find(|&need| run.outcome(need).is_some_and(|how| !how.satisfies()));
         if let Some(need) = failed_need {
             decisions.push(Decision::Skip {
                 task: ix,
@@ -110,10 +96,6 @@ pub fn decide(plan: &Plan, run: &Run, now: Elapsed, limits: Limits) -> Vec<Decis
                     task: plan.task(need).key.clone(),
                 },
             });
-            continue;
-        }
-        open = true;
-        if !ready {
             continue;
         }
         if let Some(until) = due
@@ -136,7 +118,7 @@ pub fn decide(plan: &Plan, run: &Run, now: Elapsed, limits: Limits) -> Vec<Decis
     let acts = decisions
         .iter()
         .any(|decision| matches!(decision, Decision::Start { .. } | Decision::Skip { .. }));
-    if !acts && running == 0 && (stopping || !open) {
+    if !acts && running == 0 && (stopping || !run.is_open()) {
         decisions.push(Decision::Finish);
     } else if !acts && let Some(until) = wake {
         decisions.push(Decision::Sleep(until));

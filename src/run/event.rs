@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{Fingerprint, Selection, TaskKey};
+use crate::plan::{Fingerprint, Ingredients, Selection, TaskKey};
 use crate::run::outcome::{AttemptEnd, SkipReason};
 
 /// A durable fact. A journal is a list of these; new kinds may be added, old ones never change their meaning.
@@ -23,6 +23,9 @@ pub enum Event {
         plan: Fingerprint,
         /// Every task with its fingerprint, in the plan's order.
         tasks: Vec<(TaskKey, Fingerprint)>,
+        /// What each of these tasks is made of. Journals from before this was kept have none.
+        #[serde(default, skip_serializing_if = "Ingredients::is_empty")]
+        made_of: Ingredients,
         /// Who runs it.
         who: Who,
         /// The lab's words, if this is one.
@@ -38,6 +41,9 @@ pub enum Event {
         /// Every task with its fingerprint, where the plan is not the one of before.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         tasks: Vec<(TaskKey, Fingerprint)>,
+        /// What each of these tasks is made of.
+        #[serde(default, skip_serializing_if = "Ingredients::is_empty")]
+        made_of: Ingredients,
         /// Who runs it.
         who: Who,
     },
@@ -102,6 +108,32 @@ pub enum Event {
         done: bool,
         /// Who said so.
         who: String,
+        /// Why, in their words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+    /// A person said that what was done before an edit counts as done after it.
+    Accepted {
+        /// These tasks, with their fingerprints after the edit.
+        tasks: Vec<(TaskKey, Fingerprint)>,
+        /// What each of them is made of now.
+        made_of: Ingredients,
+        /// Who said so.
+        who: String,
+        /// Why, in their words.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        why: Option<String>,
+    },
+    /// A task has written a file, or found it as it would have written it.
+    FileWritten {
+        /// This task.
+        task: TaskKey,
+        /// In this attempt.
+        attempt: u32,
+        /// The file, below the project.
+        file: String,
+        /// Of what is in it, made with the workspace's key: the file may hold secrets.
+        fingerprint: Fingerprint,
     },
     /// A person agreed to something, or signed it off.
     Confirmed {

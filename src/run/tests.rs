@@ -3,11 +3,12 @@
 use std::sync::Arc;
 
 use proptest::prelude::*;
+use proptest::test_runner::TestRunner;
 
-use super::event::{RunResult, Who};
+use super::event::{Options, RunResult, Who};
 use super::*;
 use crate::document::Span;
-use crate::plan::{Fingerprint, Item, Task};
+use crate::plan::{Fingerprint, Ingredients, Item, Selection, Task};
 use crate::playbook::{Body, Effect, Retry};
 use crate::template::Scope;
 
@@ -47,6 +48,7 @@ pub(crate) fn plan_of(needs: &[Vec<usize>], locks: &[Option<u8>]) -> Plan {
             parameters: Arc::from([]),
             scope: Scope::default(),
             fingerprint: Fingerprint::of(&[&at.to_string()]),
+            made_of: crate::plan::MadeOf::of(&[&at.to_string()], &[]),
             sources: Vec::new(),
             span: Span::default(),
         })
@@ -58,7 +60,7 @@ pub(crate) fn plan_of(needs: &[Vec<usize>], locks: &[Option<u8>]) -> Plan {
     }
 }
 
-fn any_plan() -> impl Strategy<Value = (Vec<Vec<usize>>, Vec<Option<u8>>)> {
+pub(crate) fn any_plan() -> impl Strategy<Value = (Vec<Vec<usize>>, Vec<Option<u8>>)> {
     (1_usize..14).prop_flat_map(|count| {
         let needs = (0..count)
             .map(|at| {
@@ -79,6 +81,25 @@ fn any_plan() -> impl Strategy<Value = (Vec<Vec<usize>>, Vec<Option<u8>>)> {
     })
 }
 
+/// What chance has drawn. When it is used up, everything goes well.
+struct Tape<'a>(&'a [u8]);
+
+impl Tape<'_> {
+    fn draw(&mut self) -> Option<u8> {
+        let (first, rest) = self.0.split_first()?;
+        self.0 = rest;
+        Some(*first)
+    }
+
+    fn one_in(&mut self, many: u8) -> bool {
+        self.draw().is_some_and(|drawn| drawn % many == 0)
+    }
+
+    fn of(&mut self, count: usize) -> usize {
+        usize::from(self.draw().unwrap_or(0)) % count
+    }
+}
+
 /// A world in which attempts end when it is asked to, in an order and with an outcome that chance decides.
 struct World<'a> {
     plan: &'a Plan,
@@ -86,19 +107,19 @@ struct World<'a> {
     limits: Limits,
     now: Duration,
     events: Vec<Event>,
+    /// Whether everything that runs was told to stop.
+    stopped: bool,
 }
 
 impl<'a> World<'a> {
-    fn new(plan: &'a Plan, run: Run, jobs: usize) -> Self {
+    fn new(plan: &'a Plan, run: Run, jobs: usize, mode: Mode) -> Self {
         Self {
             plan,
             run,
-            limits: Limits {
-                jobs,
-                mode: Mode::KeepGoing,
-            },
+            limits: Limits { jobs, mode },
             now: Duration::ZERO,
             events: Vec::new(),
+            stopped: false,
         }
     }
 
@@ -111,7 +132,11 @@ impl<'a> World<'a> {
     fn decide(&mut self) -> Result<bool, TestCaseError> {
         loop {
             let decisions = decide(self.plan, &self.run, self.now, self.limits);
+            let again = decide(self.plan, &self.run, self.now, self.limits);
+            prop_assert_eq!(&decisions, &again, "the same run, the same decisions");
             let mut acted = false;
+            let stopping =
+                self.run.cancelled() || (self.run.failed() && self.limits.mode != Mode::KeepGoing);
             for decision in decisions {
                 match decision {
                     Decision::Start {
@@ -120,11 +145,22 @@ impl<'a> World<'a> {
                         in_doubt,
                     } => {
                         acted = true;
+                        prop_assert!(!stopping, "started although it is to stop");
                         for &need in &self.plan.task(task).needs {
                             prop_assert!(
                                 self.run.outcome(need).is_some_and(Outcome::satisfies),
                                 "started before its needs"
                             );
+                        }
+                        match *self.run.state(task) {
+                            TaskState::InDoubt { .. } => prop_assert!(in_doubt),
+                            TaskState::Backoff { until, .. } => {
+                                prop_assert!(until <= self.now, "started before its time");
+                            }
+                            TaskState::Pending => prop_assert!(!in_doubt),
+                            TaskState::Running { .. } | TaskState::Settled(_) => {
+                                return Err(TestCaseError::fail("started twice"));
+                            }
                         }
                         let key = self.plan.task(task).key.clone();
                         self.emit(Event::AttemptStarted {
@@ -139,11 +175,20 @@ impl<'a> World<'a> {
                         self.emit(Event::TaskSkipped { task: key, reason });
                     }
                     Decision::Sleep(until) => {
-                        acted = true;
-                        self.now = until;
+                        prop_assert!(until > self.now, "sleeps until now");
+                        if self.run.running().is_empty() {
+                            acted = true;
+                            self.now = until;
+                        }
                     }
-                    Decision::Stop => {}
-                    Decision::Finish => return Ok(true),
+                    Decision::Stop => {
+                        prop_assert_eq!(self.limits.mode, Mode::FailFast);
+                        self.stopped = true;
+                    }
+                    Decision::Finish => {
+                        prop_assert!(self.run.running().is_empty(), "over, and something runs");
+                        return Ok(true);
+                    }
                 }
             }
             prop_assert!(
@@ -159,27 +204,35 @@ impl<'a> World<'a> {
             let distinct: BTreeSet<&&String> = locks.iter().collect();
             prop_assert_eq!(locks.len(), distinct.len(), "a lock is held twice");
             if !acted {
+                prop_assert!(
+                    !self.run.running().is_empty(),
+                    "nothing runs and nobody waits"
+                );
                 return Ok(false);
             }
         }
     }
 
-    fn end_one(&mut self, which: usize, fails: bool) {
+    fn end_one(&mut self, tape: &mut Tape<'_>) {
         let running: Vec<TaskIx> = self.run.running().iter().copied().collect();
-        let ix = running[which % running.len()];
+        let ix = running[tape.of(running.len())];
         let TaskState::Running { attempt, .. } = *self.run.state(ix) else {
             unreachable!("it runs")
         };
-        let end = if fails {
-            AttemptEnd::Failed {
-                failure: Failure::new(FailureKind::Command, "no"),
-                retry: true,
-            }
-        } else {
-            AttemptEnd::Changed {
-                why: "done".into(),
-                outputs: BTreeMap::new(),
-            }
+        let failed = |kind, retry| AttemptEnd::Failed {
+            failure: Failure::new(kind, "no"),
+            retry,
+        };
+        let outputs = BTreeMap::from([("out".to_owned(), OutputValue::Secret)]);
+        let why = String::from("so");
+        let end = match tape.draw().unwrap_or(u8::MAX) {
+            0..=99 if self.stopped || self.run.cancelled() => AttemptEnd::Cancelled,
+            0..=24 => failed(FailureKind::Command, true),
+            25..=30 => failed(FailureKind::Refused, false),
+            31..=36 => failed(FailureKind::InDoubt, false),
+            37..=50 => AttemptEnd::Skipped { why },
+            51..=90 => AttemptEnd::Unchanged { why, outputs },
+            91..=u8::MAX => AttemptEnd::Changed { why, outputs },
         };
         let task = self.plan.task(ix).key.clone();
         self.emit(Event::AttemptEnded {
@@ -190,70 +243,366 @@ impl<'a> World<'a> {
         });
     }
 
-    /// Runs to the end; `chances` decide who ends next, and whether it fails.
-    fn finish(&mut self, chances: &[(usize, bool)]) -> Result<(), TestCaseError> {
-        let mut at = 0;
+    /// What happens besides, while something runs.
+    fn happen(&mut self, tape: &mut Tape<'_>) {
+        let Some(&ix) = self.run.running().first() else {
+            return;
+        };
+        let task = self.plan.task(ix).key.clone();
+        match tape.draw().unwrap_or(u8::MAX) {
+            0..=9 => self.emit(Event::Interrupted {
+                signal: "SIGINT".into(),
+            }),
+            10..=29 => self.emit(Event::ProcessStarted {
+                task,
+                attempt: self.run.attempts(ix),
+                identity: serde_json::Value::Null,
+                command: "x".into(),
+            }),
+            30..=44 => self.emit(Event::Paused {
+                task,
+                say: "sign in".into(),
+            }),
+            45..=59 => self.emit(Event::Continued { task, paused_ms: 5 }),
+            60..=74 => self.emit(Event::Confirmed {
+                task,
+                who: "u".into(),
+                how: "typed".into(),
+                note: None,
+            }),
+            75..=89 => self.emit(Event::FileWritten {
+                task,
+                attempt: self.run.attempts(ix),
+                file: "f".into(),
+                fingerprint: Fingerprint::of(&["f"]),
+            }),
+            90..=u8::MAX => {}
+        }
+    }
+
+    /// Runs to the end of this process.
+    fn finish(&mut self, tape: &mut Tape<'_>) -> Result<(), TestCaseError> {
         for _ in 0..1000 {
             if self.decide()? {
+                let result = if self.run.is_done() {
+                    RunResult::Done
+                } else if self.run.cancelled() {
+                    RunResult::Cancelled
+                } else {
+                    RunResult::Failed
+                };
+                self.emit(Event::RunEnded { result });
                 return Ok(());
             }
-            let (which, fails) = chances[at % chances.len()];
-            at += 1;
-            self.end_one(which, fails && at < chances.len());
+            self.happen(tape);
+            self.end_one(tape);
         }
         Err(TestCaseError::fail("it never ends"))
     }
-}
 
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn every_run_settles_and_starts_nothing_that_may_not_start(
-        (needs, locks) in any_plan(),
-        jobs in 1_usize..5,
-        chances in proptest::collection::vec((0_usize..9, proptest::bool::weighted(0.2)), 1..60),
-    ) {
-        let plan = plan_of(&needs, &locks);
-        let mut world = World::new(&plan, Run::new(&plan), jobs);
-        world.finish(&chances)?;
-        for (ix, _) in plan.tasks() {
-            prop_assert!(matches!(world.run.state(ix), TaskState::Settled(_)));
+    /// A new process goes on: it ends survivors, hears what people say, and opens again what no longer holds.
+    fn resume(&mut self, tape: &mut Tape<'_>) {
+        self.stopped = false;
+        self.now = Duration::ZERO;
+        self.emit(resumed(self.plan));
+        if tape.one_in(2) {
+            self.emit(Event::SurvivorEnded {
+                pid: 7,
+                command: "x".into(),
+            });
         }
-    }
-
-    #[test]
-    fn law_05_after_any_prefix_of_a_journal_a_resumed_run_ends_well_and_repeats_nothing_settled(
-        (needs, locks) in any_plan(),
-        jobs in 1_usize..5,
-        chances in proptest::collection::vec((0_usize..9, proptest::bool::weighted(0.1)), 1..60),
-        cut in 0.0_f64..1.0,
-    ) {
-        let plan = plan_of(&needs, &locks);
-        let mut first = World::new(&plan, Run::new(&plan), jobs);
-        first.finish(&chances)?;
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, clippy::cast_precision_loss, reason = "a place in a short list")]
-        let kept = (first.events.len() as f64 * cut) as usize;
-        let mut run = Run::new(&plan);
-        for event in &first.events[..kept] {
-            run.apply(&plan, event, Duration::ZERO).unwrap();
+        if tape.one_in(4) {
+            self.emit(Event::Accepted {
+                tasks: Vec::new(),
+                made_of: Ingredients::default(),
+                who: "u".into(),
+                why: None,
+            });
         }
-        let held: Vec<TaskKey> = plan
-            .tasks()
-            .filter(|(ix, _)| run.outcome(*ix).is_some_and(Outcome::satisfies))
-            .map(|(_, task)| task.key.clone())
-            .collect();
-        let mut second = World::new(&plan, run, jobs);
-        let who = Who { user: "u".into(), host: "h".into(), pid: 1 };
-        second.emit(Event::RunResumed { version: "0".into(), plan: plan.fingerprint(), tasks: Vec::new(), who });
-        second.finish(&[(0, false)])?;
-        prop_assert!(second.run.is_done());
-        for event in &second.events {
-            if let Event::AttemptStarted { task, .. } = event {
-                prop_assert!(!held.contains(task), "{} held and was repeated", task);
+        for (ix, task) in self.plan.tasks() {
+            match self.run.state(ix) {
+                TaskState::InDoubt { .. } if tape.one_in(4) => {
+                    let done = tape.one_in(2);
+                    self.emit(Event::Assumed {
+                        task: task.key.clone(),
+                        done,
+                        who: "u".into(),
+                        why: None,
+                    });
+                }
+                TaskState::Settled(_) if tape.one_in(9) => self.emit(Event::TaskReopened {
+                    task: task.key.clone(),
+                    why: "it was wiped".into(),
+                }),
+                TaskState::Pending
+                | TaskState::Running { .. }
+                | TaskState::InDoubt { .. }
+                | TaskState::Backoff { .. }
+                | TaskState::Settled(_) => {}
             }
         }
     }
+}
+
+pub(crate) fn resumed(plan: &Plan) -> Event {
+    Event::RunResumed {
+        version: "0".into(),
+        plan: plan.fingerprint(),
+        tasks: Vec::new(),
+        made_of: Ingredients::default(),
+        who: Who {
+            user: "u".into(),
+            host: "h".into(),
+            pid: 1,
+        },
+    }
+}
+
+pub(crate) fn run_started(plan: &Plan) -> Event {
+    Event::RunStarted {
+        run: "r".into(),
+        version: "0".into(),
+        selection: Selection::Everything,
+        options: Options::default(),
+        plan: plan.fingerprint(),
+        tasks: Vec::new(),
+        made_of: Ingredients::default(),
+        who: Who {
+            user: "u".into(),
+            host: "h".into(),
+            pid: 1,
+        },
+        rehearsal: None,
+    }
+}
+
+/// What a journal can hold: all kinds of events and of ends.
+const KINDS: [&str; 22] = [
+    "accepted",
+    "assumed",
+    "cancelled",
+    "changed",
+    "condition",
+    "confirmed",
+    "continued",
+    "failed",
+    "file-written",
+    "interrupted",
+    "need",
+    "paused",
+    "process-started",
+    "run-ended",
+    "run-resumed",
+    "run-started",
+    "started",
+    "started in doubt",
+    "survivor-ended",
+    "task-reopened",
+    "unchanged",
+    "will be tried again",
+];
+
+fn kind(event: &Event) -> &'static str {
+    match event {
+        Event::RunStarted { .. } => "run-started",
+        Event::RunResumed { .. } => "run-resumed",
+        Event::SurvivorEnded { .. } => "survivor-ended",
+        Event::AttemptStarted { in_doubt: true, .. } => "started in doubt",
+        Event::AttemptStarted { .. } => "started",
+        Event::ProcessStarted { .. } => "process-started",
+        Event::AttemptEnded { end, .. } => match end {
+            AttemptEnd::Changed { .. } => "changed",
+            AttemptEnd::Unchanged { .. } => "unchanged",
+            AttemptEnd::Skipped { .. } => "condition",
+            AttemptEnd::Failed { retry: true, .. } => "will be tried again",
+            AttemptEnd::Failed { .. } => "failed",
+            AttemptEnd::Cancelled => "cancelled",
+        },
+        Event::TaskSkipped { .. } => "need",
+        Event::TaskReopened { .. } => "task-reopened",
+        Event::Assumed { .. } => "assumed",
+        Event::Accepted { .. } => "accepted",
+        Event::FileWritten { .. } => "file-written",
+        Event::Confirmed { .. } => "confirmed",
+        Event::Paused { .. } => "paused",
+        Event::Continued { .. } => "continued",
+        Event::Interrupted { .. } => "interrupted",
+        Event::RunEnded { .. } => "run-ended",
+    }
+}
+
+/// A plan, how it is run, and what chance has drawn for each of the processes that work on it.
+type Lives = (
+    (Vec<Vec<usize>>, Vec<Option<u8>>),
+    usize,
+    Mode,
+    Vec<Vec<u8>>,
+);
+
+fn any_lives() -> impl Strategy<Value = Lives> {
+    let mode = prop_oneof![
+        Just(Mode::Drain),
+        Just(Mode::KeepGoing),
+        Just(Mode::FailFast)
+    ];
+    let life = proptest::collection::vec(any::<u8>(), 1..80);
+    (
+        any_plan(),
+        1_usize..5,
+        mode,
+        proptest::collection::vec(life, 1..4),
+    )
+}
+
+/// The journal of all lives. Each but the last is cut at a moment that chance decides, as by a kill.
+fn journal_of(
+    plan: &Plan,
+    jobs: usize,
+    mode: Mode,
+    lives: &[Vec<u8>],
+) -> Result<Vec<Event>, TestCaseError> {
+    let mut world = World::new(plan, Run::new(plan), jobs, mode);
+    world.emit(run_started(plan));
+    for (at, life) in lives.iter().enumerate() {
+        let mut tape = Tape(life);
+        if at > 0 {
+            let kept = world.events.len() - tape.of(world.events.len());
+            let before = std::mem::take(&mut world.events);
+            world = World::new(plan, fold(plan, &before[..kept]), jobs, mode);
+            world.events = before[..kept].to_vec();
+            world.resume(&mut tape);
+        }
+        world.finish(&mut tape)?;
+        for (ix, _) in plan.tasks() {
+            let over = matches!(world.run.state(ix), TaskState::Settled(_));
+            let stopped = world.run.cancelled() || (world.run.failed() && mode != Mode::KeepGoing);
+            prop_assert!(over || stopped, "it ended with work to do");
+        }
+    }
+    Ok(world.events)
+}
+
+fn fold(plan: &Plan, events: &[Event]) -> Run {
+    let mut run = Run::new(plan);
+    for event in events {
+        run.apply(plan, event, Duration::ZERO).unwrap();
+    }
+    run
+}
+
+#[test]
+fn law_05_after_any_prefix_of_any_journal_a_resumed_run_ends_well_and_repeats_nothing_settled() {
+    let config = ProptestConfig {
+        cases: 200,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let seen = std::cell::RefCell::new(BTreeSet::new());
+    let tried = TestRunner::new(config).run(&any_lives(), |((needs, locks), jobs, mode, lives)| {
+        let plan = plan_of(&needs, &locks);
+        let events = journal_of(&plan, jobs, mode, &lives)?;
+        seen.borrow_mut().extend(events.iter().map(kind));
+        for kept in 0..=events.len() {
+            let mut second = World::new(&plan, fold(&plan, &events[..kept]), jobs, mode);
+            second.resume(&mut Tape(&[]));
+            prop_assert!(!second.run.cancelled() && !second.run.failed() && !second.run.ended());
+            let held: BTreeSet<TaskKey> = plan
+                .tasks()
+                .filter(|(ix, _)| second.run.outcome(*ix).is_some_and(Outcome::satisfies))
+                .map(|(_, task)| task.key.clone())
+                .collect();
+            let doubtful: BTreeSet<TaskKey> = plan
+                .tasks()
+                .filter(|(ix, _)| matches!(second.run.state(*ix), TaskState::InDoubt { .. }))
+                .map(|(_, task)| task.key.clone())
+                .collect();
+            second.finish(&mut Tape(&[]))?;
+            prop_assert!(second.run.is_done());
+            for event in &second.events {
+                if let Event::AttemptStarted { task, in_doubt, .. } = event {
+                    prop_assert!(!held.contains(task), "{} held and was repeated", task);
+                    prop_assert_eq!(*in_doubt, doubtful.contains(task), "{}", task);
+                }
+            }
+        }
+        Ok(())
+    });
+    tried.unwrap();
+    // A kind that no journal holds would be a kind that is not tested.
+    assert_eq!(seen.into_inner().into_iter().collect::<Vec<_>>(), KINDS);
+}
+
+#[test]
+fn law_03_only_a_good_end_or_a_person_takes_away_a_doubt() {
+    let config = ProptestConfig {
+        cases: 100,
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    };
+    let tried = TestRunner::new(config).run(&any_lives(), |((needs, locks), jobs, mode, lives)| {
+        let plan = plan_of(&needs, &locks);
+        let events = journal_of(&plan, jobs, mode, &lives)?;
+        for kept in 0..=events.len() {
+            // Told from the events alone, without the fold.
+            let mut running: BTreeSet<&TaskKey> = BTreeSet::new();
+            let mut doubtful: BTreeSet<&TaskKey> = BTreeSet::new();
+            let mut skipped: BTreeSet<&TaskKey> = BTreeSet::new();
+            for event in &events[..kept] {
+                match event {
+                    Event::RunResumed { .. } => doubtful.append(&mut running),
+                    Event::AttemptStarted { task, .. } => {
+                        running.insert(task);
+                    }
+                    Event::AttemptEnded { task, end, .. } => {
+                        running.remove(task);
+                        match end {
+                            AttemptEnd::Changed { .. } | AttemptEnd::Unchanged { .. } => {
+                                doubtful.remove(task);
+                            }
+                            AttemptEnd::Cancelled => {
+                                doubtful.insert(task);
+                            }
+                            AttemptEnd::Failed { failure, .. } => {
+                                if failure.kind == FailureKind::InDoubt {
+                                    doubtful.insert(task);
+                                }
+                            }
+                            AttemptEnd::Skipped { .. } => {
+                                skipped.insert(task);
+                            }
+                        }
+                    }
+                    Event::Assumed { task, .. } => {
+                        doubtful.remove(task);
+                    }
+                    Event::TaskReopened { task, .. } => {
+                        skipped.remove(task);
+                    }
+                    Event::RunStarted { .. }
+                    | Event::TaskSkipped { .. }
+                    | Event::SurvivorEnded { .. }
+                    | Event::ProcessStarted { .. }
+                    | Event::FileWritten { .. }
+                    | Event::Accepted { .. }
+                    | Event::Confirmed { .. }
+                    | Event::Paused { .. }
+                    | Event::Continued { .. }
+                    | Event::Interrupted { .. }
+                    | Event::RunEnded { .. } => {}
+                }
+            }
+            doubtful.append(&mut running);
+            let mut run = fold(&plan, &events[..kept]);
+            run.apply(&plan, &resumed(&plan), Duration::ZERO).unwrap();
+            for (ix, task) in plan.tasks() {
+                let expected = doubtful.contains(&task.key) && !skipped.contains(&task.key);
+                let found = matches!(run.state(ix), TaskState::InDoubt { .. });
+                prop_assert_eq!(found, expected, "{}", task.key);
+            }
+        }
+        Ok(())
+    });
+    tried.unwrap();
 }
 
 fn key(at: usize) -> TaskKey {
@@ -265,6 +614,18 @@ fn started(at: usize, attempt: u32) -> Event {
         task: key(at),
         attempt,
         in_doubt: false,
+    }
+}
+
+fn changed(at: usize, attempt: u32) -> Event {
+    Event::AttemptEnded {
+        task: key(at),
+        attempt,
+        end: AttemptEnd::Changed {
+            why: "done".into(),
+            outputs: BTreeMap::new(),
+        },
+        elapsed_ms: 1,
     }
 }
 
@@ -306,6 +667,87 @@ fn what_cannot_follow_is_refused() {
 }
 
 #[test]
+fn attempts_are_numbered_without_gaps() {
+    let plan = plan_of(&[vec![]], &[]);
+    let mut run = Run::new(&plan);
+    let zero = Duration::ZERO;
+    for wrong in [0, 2, u32::MAX] {
+        let refused = run.apply(&plan, &started(0, wrong), zero).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "an attempt with another number cannot follow for s/t0, which is pending"
+        );
+    }
+    run.apply(&plan, &started(0, 1), zero).unwrap();
+    run.apply(&plan, &failed(0, 1), zero).unwrap();
+    assert!(run.apply(&plan, &started(0, 1), zero).is_err());
+    run.apply(&plan, &started(0, 2), zero).unwrap();
+}
+
+#[test]
+fn a_factor_that_grows_beyond_all_clocks_ends_at_the_longest_pause() {
+    let mut plan = plan_of(&[vec![]], &[]);
+    let Duty::Work(body) = &mut plan.tasks[0].duty else {
+        unreachable!("it is work")
+    };
+    let retry = Arc::get_mut(body).unwrap().retry.as_mut().unwrap();
+    retry.attempts = None;
+    retry.backoff = 10.0;
+    let mut run = Run::new(&plan);
+    for attempt in 1..=60 {
+        run.apply(&plan, &started(0, attempt), Duration::ZERO)
+            .unwrap();
+        run.apply(&plan, &failed(0, attempt), Duration::ZERO)
+            .unwrap();
+        let TaskState::Backoff { until, .. } = run.state(TaskIx(0)) else {
+            panic!("{:?}", run.state(TaskIx(0)))
+        };
+        let expected = if attempt == 1 { 10 } else { 60 };
+        assert_eq!(until.as_secs(), expected, "after attempt {attempt}");
+    }
+    assert_eq!(run.spent(TaskIx(0)), Duration::from_millis(5 * 60));
+}
+
+#[test]
+fn law_05_a_run_that_was_killed_often_is_as_patient_as_one_that_was_not() {
+    let plan = plan_of(&[vec![]], &[]);
+    let mut run = Run::new(&plan);
+    for attempt in 1..=7 {
+        run.apply(&plan, &started(0, attempt), Duration::ZERO)
+            .unwrap();
+        run.apply(&plan, &resumed(&plan), Duration::ZERO).unwrap();
+    }
+    let mut pauses = Vec::new();
+    for attempt in 8..=10 {
+        run.apply(&plan, &started(0, attempt), Duration::ZERO)
+            .unwrap();
+        run.apply(&plan, &failed(0, attempt), Duration::ZERO)
+            .unwrap();
+        if let TaskState::Backoff { next, until, .. } = run.state(TaskIx(0)) {
+            pauses.push((*next, until.as_secs()));
+        }
+    }
+    assert_eq!(pauses, [(9, 10), (10, 20)]);
+    assert!(matches!(run.outcome(TaskIx(0)), Some(Outcome::Failed(_))));
+}
+
+#[test]
+fn more_time_than_there_is_can_be_spent() {
+    let plan = plan_of(&[vec![]], &[]);
+    let mut run = Run::new(&plan);
+    for attempt in 1..=3 {
+        run.apply(&plan, &started(0, attempt), Duration::MAX)
+            .unwrap();
+        let mut end = failed(0, attempt);
+        if let Event::AttemptEnded { elapsed_ms, .. } = &mut end {
+            *elapsed_ms = u64::MAX;
+        }
+        run.apply(&plan, &end, Duration::MAX).unwrap();
+    }
+    assert!(matches!(run.outcome(TaskIx(0)), Some(Outcome::Failed(_))));
+}
+
+#[test]
 fn pauses_between_attempts_grow_and_attempts_end() {
     let plan = plan_of(&[vec![]], &[]);
     let mut run = Run::new(&plan);
@@ -328,18 +770,7 @@ fn law_03_an_attempt_without_an_end_is_in_doubt() {
     let plan = plan_of(&[vec![]], &[]);
     let mut run = Run::new(&plan);
     run.apply(&plan, &started(0, 1), Duration::ZERO).unwrap();
-    let who = Who {
-        user: "u".into(),
-        host: "h".into(),
-        pid: 1,
-    };
-    let resumed = Event::RunResumed {
-        version: "0".into(),
-        plan: plan.fingerprint(),
-        tasks: Vec::new(),
-        who,
-    };
-    run.apply(&plan, &resumed, Duration::ZERO).unwrap();
+    run.apply(&plan, &resumed(&plan), Duration::ZERO).unwrap();
     assert_eq!(*run.state(TaskIx(0)), TaskState::InDoubt { attempt: 1 });
     let limits = Limits {
         jobs: 1,
@@ -354,6 +785,76 @@ fn law_03_an_attempt_without_an_end_is_in_doubt() {
             in_doubt: true
         }]
     );
+}
+
+#[test]
+fn what_failed_and_said_so_is_tried_again_without_a_doubt() {
+    let plan = plan_of(&[vec![]], &[]);
+    let run = fold(&plan, &[started(0, 1), failed(0, 1)]);
+    let limits = Limits {
+        jobs: 1,
+        mode: Mode::Drain,
+    };
+    let second = Decision::Start {
+        task: TaskIx(0),
+        attempt: 2,
+        in_doubt: false,
+    };
+    let pause = Duration::from_secs(10);
+    assert_eq!(
+        decide(&plan, &run, Duration::ZERO, limits),
+        [Decision::Sleep(pause)]
+    );
+    assert_eq!(decide(&plan, &run, pause, limits), [second]);
+}
+
+#[test]
+fn law_03_a_doubt_outlives_a_failed_attempt_to_settle_it_and_a_need_that_failed_meanwhile() {
+    let plan = plan_of(&[vec![], vec![0]], &[]);
+    let zero = Duration::ZERO;
+    let mut run = fold(
+        &plan,
+        &[started(0, 1), changed(0, 1), started(1, 1), resumed(&plan)],
+    );
+    let limits = Limits {
+        jobs: 1,
+        mode: Mode::KeepGoing,
+    };
+    let again = |run: &Run, now, attempt| {
+        let start = Decision::Start {
+            task: TaskIx(1),
+            attempt,
+            in_doubt: true,
+        };
+        assert_eq!(decide(&plan, run, now, limits), [start]);
+    };
+    again(&run, zero, 2);
+    run.apply(&plan, &started(1, 2), zero).unwrap();
+    run.apply(&plan, &failed(1, 2), zero).unwrap();
+    again(&run, Duration::from_secs(60), 3);
+
+    // Meanwhile what it needs was wiped, and cannot be had.
+    run.apply(&plan, &resumed(&plan), zero).unwrap();
+    let reopened = Event::TaskReopened {
+        task: key(0),
+        why: "wiped".into(),
+    };
+    run.apply(&plan, &reopened, zero).unwrap();
+    for attempt in 2..=4 {
+        run.apply(&plan, &started(0, attempt), zero).unwrap();
+        run.apply(&plan, &failed(0, attempt), zero).unwrap();
+    }
+    let decisions = decide(&plan, &run, zero, limits);
+    let [Decision::Skip { task, reason }] = decisions.as_slice() else {
+        panic!("{decisions:?}")
+    };
+    let skipped = Event::TaskSkipped {
+        task: plan.task(*task).key.clone(),
+        reason: reason.clone(),
+    };
+    run.apply(&plan, &skipped, zero).unwrap();
+    run.apply(&plan, &resumed(&plan), zero).unwrap();
+    assert_eq!(*run.state(TaskIx(1)), TaskState::InDoubt { attempt: 2 });
 }
 
 #[test]
@@ -408,4 +909,89 @@ fn a_failed_need_skips_its_dependents_and_the_rest_goes_on_when_asked_to() {
     )
     .unwrap();
     assert!(run.ended());
+}
+
+/// What is ripe, looked for in the whole plan: what the kept set must agree with.
+fn ripe_by_looking(plan: &Plan, run: &Run) -> BTreeSet<TaskIx> {
+    plan.tasks()
+        .filter(|(ix, task)| {
+            let open = !matches!(
+                run.state(*ix),
+                TaskState::Settled(_) | TaskState::Running { .. }
+            );
+            let all = task.needs.iter().all(|&need| run.outcome(need).is_some());
+            let broken = task
+                .needs
+                .iter()
+                .any(|&need| run.outcome(need).is_some_and(|how| !how.satisfies()));
+            open && (all || broken)
+        })
+        .map(|(ix, _)| ix)
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn what_is_ripe_is_kept_right_through_every_event_of_any_journal_and_reopenings(
+        ((needs, locks), jobs, mode, lives) in any_lives(),
+        reopened in proptest::collection::vec(0_usize..14, 0..5),
+    ) {
+        let plan = plan_of(&needs, &locks);
+        let events = journal_of(&plan, jobs, mode, &lives)?;
+        let mut run = Run::new(&plan);
+        prop_assert_eq!(run.ripe(), &ripe_by_looking(&plan, &run));
+        for event in &events {
+            run.apply(&plan, event, Duration::ZERO).unwrap();
+            prop_assert_eq!(run.ripe(), &ripe_by_looking(&plan, &run));
+            let open = plan.tasks().any(|(ix, _)| run.outcome(ix).is_none());
+            prop_assert_eq!(run.is_open(), open);
+        }
+        run.apply(&plan, &resumed(&plan), Duration::ZERO).unwrap();
+        for at in reopened.into_iter().filter(|&at| at < plan.len()) {
+            let task = key(at);
+            run.apply(&plan, &Event::TaskReopened { task, why: String::new() }, Duration::ZERO).unwrap();
+            prop_assert_eq!(run.ripe(), &ripe_by_looking(&plan, &run));
+        }
+    }
+}
+
+#[test]
+fn a_chain_of_ten_thousand_is_decided_about_without_walking_along_it() {
+    let count = 10_000;
+    let needs: Vec<Vec<usize>> = (0..count)
+        .map(|at: usize| at.checked_sub(1).into_iter().collect())
+        .collect();
+    let plan = plan_of(&needs, &[]);
+    let mut run = Run::new(&plan);
+    let limits = Limits {
+        jobs: 2,
+        mode: Mode::Drain,
+    };
+    for at in 0..count {
+        // One look at one task: what cannot be decided about is not looked at.
+        assert_eq!(run.ripe().len(), 1);
+        let decisions = decide(&plan, &run, Duration::ZERO, limits);
+        let [Decision::Start { task, .. }] = decisions.as_slice() else {
+            panic!("{decisions:?}");
+        };
+        assert_eq!(task.index(), at);
+        run.apply(&plan, &started(at, 1), Duration::ZERO).unwrap();
+        assert!(run.ripe().is_empty());
+        let end = Event::AttemptEnded {
+            task: key(at),
+            attempt: 1,
+            end: AttemptEnd::Changed {
+                why: "done".into(),
+                outputs: BTreeMap::new(),
+            },
+            elapsed_ms: 1,
+        };
+        run.apply(&plan, &end, Duration::ZERO).unwrap();
+    }
+    assert_eq!(
+        decide(&plan, &run, Duration::ZERO, limits),
+        [Decision::Finish]
+    );
 }

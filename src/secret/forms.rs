@@ -8,6 +8,9 @@ use zeroize::Zeroizing;
 
 type Form = Zeroizing<Vec<u8>>;
 
+/// A value that is longer takes lines of its own: those are known one by one.
+const ONE_LINE: usize = 64;
+
 /// Returns every form of a value that is long enough to be masked.
 pub(super) fn of(value: &str) -> Vec<Form> {
     let mut forms = Vec::new();
@@ -65,6 +68,14 @@ fn base64(value: &[u8], forms: &mut Vec<Form>) {
             let text = Zeroizing::new(engine.encode(&*bytes));
             push(&text[first..whole], forms);
             push(&text[first..], forms);
+            if value.len() <= ONE_LINE {
+                // In a larger text whose lines are broken the value may begin in one line and end in the next. Lines have whole groups of
+                // four, so a break lies between two groups.
+                for at in (4..whole).step_by(4) {
+                    push(&text[first..at], forms);
+                    push(&text[at..whole], forms);
+                }
+            }
             if before == 0 {
                 // `base64` and `openssl base64` break their lines.
                 for width in [76, 64] {
@@ -149,6 +160,7 @@ fn quoted(value: &str, forms: &mut Vec<Form>) {
             forms,
         );
     }
+    yaml(value, forms);
     if value.contains('\'') {
         push(&Zeroizing::new(value.replace('\'', "''")), forms);
         push(&Zeroizing::new(value.replace('\'', "'\\''")), forms);
@@ -161,6 +173,47 @@ fn quoted(value: &str, forms: &mut Vec<Form>) {
                 forms,
             );
         }
+    }
+}
+
+/// Adds what stands between the double quotes of YAML, where that is not as in JSON: short names of control characters, two digits or four.
+fn yaml(value: &str, forms: &mut Vec<Form>) {
+    let plain = |c: char| matches!(c, ' '..='~') && c != '"' && c != '\\';
+    if value.chars().all(plain) {
+        return;
+    }
+    for escape_letters in [false, true] {
+        let mut text = Zeroizing::new(String::with_capacity(value.len() * 2));
+        for c in value.chars() {
+            let code = u32::from(c);
+            let short = match c {
+                '\0' => "\\0",
+                '\u{7}' => "\\a",
+                '\u{8}' => "\\b",
+                '\t' => "\\t",
+                '\n' => "\\n",
+                '\u{b}' => "\\v",
+                '\u{c}' => "\\f",
+                '\r' => "\\r",
+                '\u{1b}' => "\\e",
+                '"' => "\\\"",
+                '\\' => "\\\\",
+                _ => "",
+            };
+            let letter = !c.is_control() && !c.is_ascii() && !escape_letters;
+            if !short.is_empty() {
+                text.push_str(short);
+            } else if plain(c) || letter {
+                text.push(c);
+            } else if code <= 0xff {
+                let _ = write!(text, "\\x{code:02X}");
+            } else if code <= 0xffff {
+                let _ = write!(text, "\\u{code:04X}");
+            } else {
+                let _ = write!(text, "\\U{code:08X}");
+            }
+        }
+        push(&text, forms);
     }
 }
 

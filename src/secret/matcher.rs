@@ -11,11 +11,16 @@ use super::{MASKED, Pattern};
 /// How many bytes of a pattern the table knows.
 const HEAD: usize = 4;
 const BITS: u32 = 17;
+/// Every so many bytes one look is enough: a pattern of [`SHORTEST`](super::SHORTEST) bytes has a whole head from one of them on.
+const STEP: usize = super::SHORTEST - HEAD + 1;
+const GRID_BITS: u32 = 19;
 
 pub(super) struct Matcher {
     patterns: Vec<Pattern>,
     /// One bit for each hash of a head.
     filter: Vec<u64>,
+    /// One bit for each hash of four bytes that stand at one of the first [`STEP`] places of a pattern.
+    grid: Vec<u64>,
     /// The heads as big-endian numbers (so in the order of the patterns), each with the index of its first pattern.
     heads: Vec<(u32, usize)>,
     longest: usize,
@@ -25,10 +30,15 @@ impl Matcher {
     /// Builds a matcher of sorted patterns without duplicates.
     pub(super) fn new(patterns: Vec<Pattern>) -> Self {
         let mut filter = vec![0; (1 << BITS) / 64];
+        let mut grid = vec![0; (1 << GRID_BITS) / 64];
         let mut heads: Vec<(u32, usize)> = Vec::new();
         let mut longest = 0;
         for (index, pattern) in patterns.iter().enumerate() {
             longest = longest.max(pattern.len());
+            for place in 0..STEP {
+                let slot = grid_slot(head_at(pattern, place));
+                grid[slot / 64] |= 1 << (slot % 64);
+            }
             let head = head_at(pattern, 0);
             if heads.last().is_none_or(|(last, _)| *last != head) {
                 heads.push((head, index));
@@ -39,6 +49,7 @@ impl Matcher {
         Self {
             patterns,
             filter,
+            grid,
             heads,
             longest,
         }
@@ -46,8 +57,30 @@ impl Matcher {
 
     /// Returns where the first pattern begins.
     pub(super) fn find(&self, bytes: &[u8]) -> Option<usize> {
-        let end = (bytes.len() + 1).checked_sub(HEAD)?;
-        (0..end).find(|&at| self.may_begin(bytes, at) && self.longest_at(&bytes[at..]).is_some())
+        self.occurrences(bytes, bytes.len())
+            .next()
+            .map(|(at, _)| at)
+    }
+
+    /// Every occurrence that begins before `until`, in order: its place, and the length of the longest pattern there.
+    pub(super) fn occurrences(
+        &self,
+        bytes: &[u8],
+        until: usize,
+    ) -> impl Iterator<Item = (usize, usize)> {
+        bytes
+            .windows(HEAD)
+            .enumerate()
+            .step_by(STEP)
+            .take_while(move |(place, _)| *place < until + STEP)
+            .filter(|(_, window)| {
+                let slot = grid_slot(head_at(window, 0));
+                self.grid[slot / 64] & (1 << (slot % 64)) != 0
+            })
+            // Whatever has this place among its first ones.
+            .flat_map(move |(place, _)| (place + 1).saturating_sub(STEP)..(place + 1).min(until))
+            .filter(|&at| self.may_begin(bytes, at))
+            .filter_map(|at| self.longest_at(&bytes[at..]).map(|length| (at, length)))
     }
 
     /// Writes `bytes[..until]` to `out`, with every occurrence that begins in it replaced.
@@ -64,14 +97,7 @@ impl Matcher {
         // Invariant: everything before `plain` is written, everything before `hidden` is written or replaced.
         let mut hidden = covered;
         let mut plain = covered;
-        let looked_at = until.min((bytes.len() + 1).saturating_sub(HEAD));
-        for at in 0..looked_at {
-            if !self.may_begin(bytes, at) {
-                continue;
-            }
-            let Some(length) = self.longest_at(&bytes[at..]) else {
-                continue;
-            };
+        for (at, length) in self.occurrences(bytes, until) {
             if at >= hidden {
                 out.extend_from_slice(&bytes[plain..at]);
                 out.extend_from_slice(MASKED.as_bytes());
@@ -139,6 +165,11 @@ fn head_at(bytes: &[u8], at: usize) -> u32 {
         .try_into()
         .expect("a head has four bytes");
     u32::from_be_bytes(head)
+}
+
+#[inline]
+fn grid_slot(head: u32) -> usize {
+    (head.wrapping_mul(0x9E37_79B1) >> (32 - GRID_BITS)) as usize
 }
 
 #[inline]

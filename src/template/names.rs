@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use minijinja::value::ValueKind;
 
-use crate::document::diagnostic::nearest;
+use crate::document::diagnostic::{MOST, nearest};
 use crate::document::{Diagnostic, Diagnostics, Sources, Span};
 use crate::template::words::{self, Role, Word};
 use crate::template::{Error, Expr, Scope, Template, Templates};
@@ -285,6 +285,9 @@ impl Checker<'_> {
     ) -> bool {
         let sound = found.is_empty();
         for (message, help, range) in found {
+            if problems.is_full() {
+                break;
+            }
             let place = self.sources.inside(span, source, &range);
             problems.push(helped(Diagnostic::at(place, message), help));
         }
@@ -316,6 +319,9 @@ impl Checker<'_> {
             }
         }
         for name in names {
+            if found.len() > MOST {
+                break;
+            }
             if let Err(Unknown { word, help }) = lookup(&name, scope, known) {
                 let ranges: Vec<Range<usize>> = words
                     .iter()
@@ -343,7 +349,7 @@ fn helped(diagnostic: Diagnostic, help: Option<String>) -> Diagnostic {
 }
 
 /// The files that a template includes, extends or imports by a plain name.
-fn included(source: &str) -> Vec<String> {
+pub(crate) fn included(source: &str) -> Vec<String> {
     let pattern = r#"\{%[-+]?\s*(?:include|extends|import|from)\s+["']([^"']+)["']"#;
     let regex = regex_lite::Regex::new(pattern).expect("the pattern is a regular expression");
     regex

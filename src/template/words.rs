@@ -24,6 +24,15 @@ pub(crate) struct Word {
 /// The words between the braces of a template.
 pub(crate) fn of_template(source: &str) -> Vec<Word> {
     let mut words = Vec::new();
+    for block in blocks(source) {
+        scan(&source[block.clone()], block.start, &mut words);
+    }
+    words
+}
+
+/// What stands between braces, without comments and without what is raw.
+pub(super) fn blocks(source: &str) -> Vec<Range<usize>> {
+    let mut blocks = Vec::new();
     let mut at = 0;
     while let Some(open) = source[at..].find('{').map(|found| at + found) {
         let close = match source.as_bytes().get(open + 1) {
@@ -42,12 +51,30 @@ pub(crate) fn of_template(source: &str) -> Vec<Word> {
             end_of(source, inner, close)
         };
         let end = end.unwrap_or(source.len());
-        if close != "#}" {
-            scan(&source[inner..end], inner, &mut words);
-        }
         at = (end + 2).min(source.len());
+        if close != "#}" {
+            blocks.push(inner..end);
+        }
+        if close == "%}" && first(&source[inner..end]) == "raw" {
+            at = end_of_raw(source, at);
+        }
     }
-    words
+    blocks
+}
+
+/// The first word of a block.
+pub(super) fn first(block: &str) -> &str {
+    let block = block.trim_start_matches(['-', '+']).trim_start();
+    &block[..word_end(block)]
+}
+
+/// Where the block begins that ends what is raw.
+fn end_of_raw(source: &str, from: usize) -> usize {
+    source[from..]
+        .match_indices("{%")
+        .map(|(found, _)| from + found)
+        .find(|open| first(&source[open + 2..]) == "endraw")
+        .unwrap_or(source.len())
 }
 
 /// The words of a condition.

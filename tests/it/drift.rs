@@ -71,3 +71,23 @@ fn law_04_a_wiped_bootstrap_node_joins_its_cluster_and_founds_no_second_one() {
     assert_eq!(did, [format!("apply-config {FOUNDER}")]);
     judge(&lab).is_well("the founder was wiped");
 }
+
+#[test]
+fn law_05_a_kubeconfig_that_a_killed_talosctl_left_empty_is_written_again() {
+    let lab = Lab::new();
+    lab.bootstrap(["run", "story", "1.3", "--yes", "--output", "plain"])
+        .exit(0);
+    // It empties the file before it writes it: so a drill of 500 schedules left one, and no resume could tell what it was.
+    let file = lab.project().join("kubernetes/kubeconfig");
+    std::fs::write(&file, "").unwrap();
+    let again = lab
+        .bootstrap(["run", "story", "1.3", "--yes", "--output", "plain"])
+        .exit(0);
+    assert!(
+        again.stderr.contains("done after"),
+        "stderr: {}",
+        again.stderr
+    );
+    let text = std::fs::read_to_string(&file).unwrap();
+    assert!(text.contains("name: infra") && text.contains("name: apps"));
+}

@@ -53,11 +53,24 @@ fn law_08_no_secret_is_in_a_file_a_word_or_the_environment_of_a_process() {
     }
     judge(&lab).is_well("a whole run");
 
+    // And the program's own search finds what it should, where it may be, and nowhere else.
+    let audit = lab.bootstrap(["audit", "--json"]).success().json();
+    assert_eq!(audit["found"].as_array().unwrap().len(), 0, "{audit:#}");
+    assert!(audit["references"].as_u64().unwrap() >= 28, "{audit:#}");
+    assert!(
+        !audit["allowed"].as_array().unwrap().is_empty(),
+        "{audit:#}"
+    );
+    let report = lab.bootstrap(["report"]).success().stdout;
+    assert!(report.contains("16 of 16 criteria met"), "{report}");
+
     // What people look at afterwards shows none either.
     for words in [
         &["status"][..],
         &["status", "--json"],
         &["report"],
+        &["report", "--json"],
+        &["audit"],
         &["logs"],
         &["runs"],
         &["plan", "story", "1.3", "--diff"],

@@ -5,6 +5,10 @@
 mod cancel;
 mod commands;
 #[cfg(target_os = "linux")]
+mod conformance;
+#[cfg(target_os = "linux")]
+mod corpus;
+#[cfg(target_os = "linux")]
 mod crash;
 #[cfg(target_os = "linux")]
 mod drift;
@@ -19,10 +23,15 @@ mod lab;
 mod laws;
 #[cfg(target_os = "linux")]
 mod leak;
+mod limits;
 #[cfg(target_os = "linux")]
 mod pace;
 #[cfg(target_os = "linux")]
 mod process;
+#[cfg(target_os = "linux")]
+mod shrink;
 mod story;
 mod tidy;
+#[cfg(target_os = "linux")]
+mod trust;
 mod tutorial;

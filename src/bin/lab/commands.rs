@@ -143,6 +143,23 @@ enum Hurt {
         /// What happens to it.
         how: How,
     },
+    /// All machines of a cluster.
+    Cluster {
+        /// Its name.
+        name: String,
+        /// What happens to them.
+        how: Disaster,
+    },
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum Disaster {
+    /// Back to maintenance mode, the disks empty.
+    Wipe,
+    /// Power off.
+    Down,
+    /// Power on.
+    Up,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -157,6 +174,8 @@ enum How {
     Foreign,
     /// Four times as slow.
     Slow,
+    /// Another machine in its place, fresh: other hardware addresses.
+    Exchange,
 }
 
 /// Runs `lab` itself.
@@ -192,6 +211,10 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
             world,
             what: Hurt::Node { ip, how },
         } => hurt(&world, &ip, how),
+        Word::Hurt {
+            world,
+            what: Hurt::Cluster { name, how },
+        } => hurt_cluster(&world, &name, how),
         Word::Heal { world, ip } => change(&world, |world| {
             world.switch_on(&ip)?;
             world.slow(&ip, 1)?;
@@ -383,11 +406,30 @@ fn hurt(path: &Path, ip: &str, how: How) -> Result<String, String> {
             How::Up => world.switch_on(ip)?,
             How::Foreign => world.estrange(ip)?,
             How::Slow => world.slow(ip, 4)?,
+            How::Exchange => world.exchange(ip)?,
         }
         Ok(format!(
             "lab: {ip}: {}\n",
             format!("{how:?}").to_lowercase()
         ))
+    })
+}
+
+fn hurt_cluster(path: &Path, name: &str, how: Disaster) -> Result<String, String> {
+    change(path, |world| {
+        let of = world.machines_of(name);
+        if of.is_empty() {
+            return Err(format!("no machine belongs to a cluster `{name}`"));
+        }
+        for ip in &of {
+            match how {
+                Disaster::Wipe => world.wipe(ip)?,
+                Disaster::Down => world.switch_off(ip, None)?,
+                Disaster::Up => world.switch_on(ip)?,
+            }
+        }
+        let word = format!("{how:?}").to_lowercase();
+        Ok(format!("lab: {name} ({}): {word}\n", of.join(", ")))
     })
 }
 

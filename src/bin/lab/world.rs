@@ -20,7 +20,7 @@ use crate::fault::{Fault, Kind};
 use crate::site::Site;
 use crate::vault::{Session, Vault};
 pub(crate) use build::NewWorld;
-pub(crate) use etcd::{BootstrapCall, Cluster, KubeNode, Member};
+pub(crate) use etcd::{BootstrapCall, Cluster, KubeNode, Member, Snapshot};
 pub(crate) use node::{Config, Etcd, Node, Phase, Port, Role, Then};
 
 /// A machine room.

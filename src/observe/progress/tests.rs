@@ -67,6 +67,7 @@ impl Paper {
         Terminal::new(
             ProgressDrawTarget::term_like(Box::new(self.clone())),
             Box::new(move || Size { columns, rows: 10 }),
+            || true,
         )
     }
 

@@ -1,15 +1,16 @@
 //! `talosctl etcd …`: asks a node's own etcd, and waits for it without end while it is down.
 
 use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
 
 use super::plays;
 use super::wire::{Client, Partial, Rpc, hangs, unary};
 use crate::answer::Answer;
-use crate::chance;
 use crate::cobra::Invocation;
 use crate::room::{Reply, Room};
 use crate::text::{row, table};
-use crate::world::World;
+use crate::world::{Member, World};
 
 /// What stands between a call and the node's etcd.
 enum Obstacle {
@@ -207,17 +208,23 @@ pub(super) fn remove_member(call: &Invocation, room: &Room) -> Result<Answer, An
     Ok(room.play(300, |world| {
         let check = |world: &World, ip: &str| ready(world, ip, "etcd remove member", false);
         ask(world, call, &client, "", check, |world, _, _, cluster| {
-            let now = world.now_ms;
-            let cluster = &mut world.clusters[cluster];
-            let before = cluster.members.len();
-            cluster
-                .members
-                .retain(|member| u64::from_str_radix(&member.id, 16) != Ok(id));
-            cluster.changed_ms = now;
-            if cluster.members.len() == before {
+            let is_meant = |member: &Member| u64::from_str_radix(&member.id, 16) == Ok(id);
+            let members = &world.clusters[cluster].members;
+            let Some(meant) = members.iter().find(|member| is_meant(member)) else {
                 let text = format!("failed to remove member {id}: etcdserver: member not found");
                 return Err(Rpc::new("NotFound", text));
+            };
+            // What stays must have its majority among those that run.
+            let voters = || members.iter().filter(|member| !member.learner && !is_meant(member));
+            let run = voters().filter(|member| world.etcd_runs(&member.ip)).count();
+            if !meant.learner && run * 2 <= voters().count() {
+                let text = format!("failed to remove member: failed to remove member {id}: etcdserver: re-configuration failed due to not enough started members");
+                return Err(Rpc::new("Unknown", text));
             }
+            let now = world.now_ms;
+            let cluster = &mut world.clusters[cluster];
+            cluster.members.retain(|member| !is_meant(member));
+            cluster.changed_ms = now;
             Ok(())
         })
     }))
@@ -232,25 +239,45 @@ pub(super) fn snapshot(call: &Invocation, room: &Room) -> Result<Answer, Answer>
     Ok(room.play(800, |world| {
         let targets = match client.reach(world, true) {
             Ok(targets) => targets,
-            Err(late) => return Reply::After(late.after, call.fail(format!("error reading file: {}", late.rpc))),
+            Err(late) => {
+                return Reply::After(
+                    late.after,
+                    call.fail(format!("error reading file: {}", late.rpc)),
+                );
+            }
         };
-        let found = targets[0].ip.clone().map(|ip| ready(world, &ip, "etcd snapshot", true));
+        let found = targets[0]
+            .ip
+            .clone()
+            .map(|ip| ready(world, &ip, "etcd snapshot", true));
         match found {
             Ok(Ok(cluster)) => {
-                let revision = 1_000 + (world.now_ms - world.clusters[cluster].born_ms) / 300;
-                let hash = chance::word(world.seed, &format!("snapshot {}", world.now_ms), "0123456789abcdef", 8);
-                let text = format!("lab etcd snapshot: cluster {}, revision {revision}\n", world.clusters[cluster].name);
-                if let Err(error) = fs::write(&path, &text) {
-                    return Reply::Done(call.fail(format!("error creating temporary file: open {path}.part: {error}")));
+                let snapshot = world.snapshot(cluster);
+                let text = snapshot.write();
+                if let Err(error) = save(&path, &text) {
+                    return Reply::Done(call.fail(format!(
+                        "error creating temporary file: open {path}.part: {error}"
+                    )));
                 }
                 Reply::Done(Answer::out(format!(
-                    "etcd snapshot saved to \"{path}\" ({} bytes)\nsnapshot info: hash {hash}, revision {revision}, total keys {}, total size 3035136\n",
+                    "etcd snapshot saved to \"{path}\" ({} bytes)\nsnapshot info: {}\n",
                     text.len(),
-                    revision / 3
+                    snapshot.info()
                 )))
             }
             Ok(Err(Obstacle::Waits)) => Reply::Again(1_000),
-            Ok(Err(Obstacle::Error(rpc))) | Err(rpc) => Reply::Done(call.fail(format!("error reading: {rpc}"))),
+            Ok(Err(Obstacle::Error(rpc))) | Err(rpc) => {
+                Reply::Done(call.fail(format!("error reading: {rpc}")))
+            }
         }
     }))
+}
+
+/// Writes a snapshot as the tool does: for its owner only, and never half.
+fn save(path: &str, text: &str) -> std::io::Result<()> {
+    let part = format!("{path}.part");
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600);
+    options.open(&part)?.write_all(text.as_bytes())?;
+    fs::rename(part, path)
 }

@@ -132,6 +132,10 @@ fn start(world: &mut World, ip: &str, then: &Then, graceful: bool) {
             }
         );
     if leaves && let Some(cluster) = world.nodes[ip].data {
+        if !world.has_quorum(cluster) {
+            // Leaving wants a majority to agree: it waits for one, and nothing else happens.
+            return;
+        }
         world.clusters[cluster]
             .members
             .retain(|member| member.ip != ip);

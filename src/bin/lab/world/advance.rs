@@ -149,6 +149,7 @@ impl World {
         node.boots += 1;
         node.boot_id = chance::uuid(seed, &format!("boot {ip} {}", node.boots));
         node.etcd = Etcd::Off;
+        node.restores = None;
         node.api_at = None;
         node.events.clear();
         if let Some(staged) = node.staged.take() {
@@ -287,6 +288,9 @@ impl World {
         let facts = node.facts().cloned().unwrap_or_default();
         let hostname = node.hostname();
         let member = self.new_member(ip, hostname, false);
+        // What was restored knows the nodes of the snapshot's time.
+        let restored = self.node_mut(ip).restores.take();
+        let kube_nodes = restored.map_or_else(Vec::new, |from| from.kube_nodes);
         self.clusters.push(Cluster {
             identity: facts.cluster_id,
             name: facts.cluster,
@@ -294,7 +298,7 @@ impl World {
             founder: ip.to_string(),
             changed_ms: self.now_ms,
             born_ms: self.now_ms,
-            kube_nodes: Vec::new(),
+            kube_nodes,
         });
         self.clusters.len() - 1
     }

@@ -183,6 +183,23 @@ impl World {
         Ok(())
     }
 
+    /// Returns the machines whose config is of a cluster.
+    pub(crate) fn machines_of(&self, cluster: &str) -> Vec<String> {
+        let of = |node: &Node| node.facts().is_some_and(|facts| facts.cluster == cluster);
+        let found = self.nodes.iter().filter(|(_, node)| of(node));
+        found.map(|(ip, _)| ip.clone()).collect()
+    }
+
+    /// Puts another machine in the place of one: nothing on its disk, and other hardware addresses.
+    pub(crate) fn exchange(&mut self, ip: &str) -> Result<(), String> {
+        self.wipe(ip)?;
+        for link in &mut self.find(ip)?.machine.links {
+            // The first three bytes are the maker's.
+            link.mac.replace_range(..8, "52:54:00");
+        }
+        Ok(())
+    }
+
     /// Takes a machine's power away, perhaps until a moment.
     pub(crate) fn switch_off(&mut self, ip: &str, until: Option<u64>) -> Result<(), String> {
         let node = self.find(ip)?;

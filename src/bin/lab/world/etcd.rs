@@ -66,9 +66,66 @@ pub(crate) struct BootstrapCall {
     pub(crate) identity: String,
     /// When.
     pub(crate) at_ms: u64,
+    /// Whether it restored a snapshot.
+    #[serde(default)]
+    pub(crate) recovers: bool,
+}
+
+/// What a snapshot of an etcd holds, as far as the lab knows what is in one.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Snapshot {
+    /// `cluster.clusterName`.
+    pub(crate) cluster: String,
+    /// How much had been written when it was taken.
+    pub(crate) revision: u64,
+    /// The nodes that Kubernetes knew then.
+    pub(crate) kube_nodes: Vec<KubeNode>,
+}
+
+/// The first line of a snapshot's file.
+const SNAPSHOT: &str = "lab etcd snapshot";
+
+impl Snapshot {
+    /// Its file: a head, what it holds, and the hash of that.
+    pub(crate) fn write(&self) -> String {
+        let body = serde_json::to_string(self).unwrap_or_default();
+        format!(
+            "{SNAPSHOT}\n{body}\n{}\n",
+            blake3::hash(body.as_bytes()).to_hex()
+        )
+    }
+
+    /// Reads a file; nothing if it is none, or not a whole one. Also whether its hash is right.
+    pub(crate) fn read(text: &str) -> Option<(Self, bool)> {
+        let body = text.strip_prefix(SNAPSHOT)?.strip_prefix('\n')?;
+        let (body, hash) = body.strip_suffix('\n')?.split_once('\n')?;
+        let right = blake3::hash(body.as_bytes()).to_hex().as_str() == hash;
+        Some((serde_json::from_str(body).ok()?, right))
+    }
+
+    /// What the tool prints about it.
+    pub(crate) fn info(&self) -> String {
+        let body = serde_json::to_string(self).unwrap_or_default();
+        format!(
+            "hash {}, revision {}, total keys {}, total size 3035136",
+            &blake3::hash(body.as_bytes()).to_hex()[..8],
+            self.revision,
+            self.revision / 3
+        )
+    }
 }
 
 impl World {
+    /// Returns a snapshot of a cluster.
+    pub(crate) fn snapshot(&self, cluster: usize) -> Snapshot {
+        let cluster = &self.clusters[cluster];
+        Snapshot {
+            cluster: cluster.name.clone(),
+            revision: 1_000 + (self.now_ms - cluster.born_ms) / 300,
+            kube_nodes: cluster.kube_nodes.clone(),
+        }
+    }
+
     /// Returns the member of a cluster that a node is.
     pub(crate) fn member(&self, ip: &str) -> Option<&Member> {
         let node = self.nodes.get(ip)?;
@@ -165,8 +222,8 @@ impl World {
             .min()
     }
 
-    /// Accepts a bootstrap call on a node.
-    pub(crate) fn bootstrap(&mut self, ip: &str) {
+    /// Accepts a bootstrap call on a node, perhaps with a snapshot to begin from.
+    pub(crate) fn bootstrap(&mut self, ip: &str, from: Option<Snapshot>) {
         let until = self.now_ms + self.takes(ip, "etcd image", 10, 30);
         let now = self.now_ms;
         let node = self.nodes.get_mut(ip).expect("the node was asked");
@@ -190,7 +247,10 @@ impl World {
             ip: ip.to_string(),
             identity,
             at_ms: now,
+            recovers: from.is_some(),
         });
+        let node = self.nodes.get_mut(ip).expect("the node was asked");
+        node.restores = from;
     }
 
     /// Returns the network of the pods of the next node of a cluster: the n-th /24 of the first pod subnet.

@@ -24,6 +24,9 @@ pub(crate) struct Node {
     pub(crate) staged: Option<Config>,
     /// The etcd cluster whose data is in /var/lib/etcd.
     pub(crate) data: Option<usize>,
+    /// The snapshot that its etcd begins from when it is bootstrapped.
+    #[serde(default)]
+    pub(crate) restores: Option<super::Snapshot>,
     /// What its etcd service does.
     pub(crate) etcd: Etcd,
     /// The events of the etcd service: when, state, message.
@@ -183,6 +186,7 @@ impl Node {
             config: None,
             staged: None,
             data: None,
+            restores: None,
             etcd: Etcd::Off,
             events: Vec::new(),
             synced_at: 0,

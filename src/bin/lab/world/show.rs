@@ -91,6 +91,7 @@ impl World {
             "alive": self.is_alive(index),
             "quorum": self.has_quorum(index),
             "bootstraps": bootstraps,
+            "recoveries": self.bootstraps.iter().filter(|call| call.identity == cluster.identity && call.recovers).count(),
             "members": cluster.members.iter().map(|member| json!({
                 "id": member.id, "hostname": member.hostname, "ip": member.ip,
                 "learner": member.learner, "started": member.started, "healthy": self.etcd_healthy(&member.ip),

@@ -93,7 +93,7 @@ fn nothing_happens_to_etcd_until_somebody_bootstraps() {
 fn members_join_one_learner_at_a_time() {
     let mut world = world(&[]);
     three_up(&mut world);
-    world.bootstrap(FIRST[0]);
+    world.bootstrap(FIRST[0], None);
     let mut most = 0;
     for _ in 0..600 {
         after(&mut world, SECOND);
@@ -127,7 +127,7 @@ fn members_join_one_learner_at_a_time() {
 fn one_long_step_is_as_many_short_ones() {
     let mut long = world(&[]);
     three_up(&mut long);
-    long.bootstrap(FIRST[0]);
+    long.bootstrap(FIRST[0], None);
     let mut short = long.clone();
     after(&mut long, 20 * MINUTE);
     for _ in 0..1_200 {
@@ -140,8 +140,8 @@ fn one_long_step_is_as_many_short_ones() {
 fn a_second_bootstrap_on_an_empty_node_splits_the_brain() {
     let mut world = world(&[]);
     three_up(&mut world);
-    world.bootstrap(FIRST[0]);
-    world.bootstrap(FIRST[1]);
+    world.bootstrap(FIRST[0], None);
+    world.bootstrap(FIRST[1], None);
     after(&mut world, 15 * MINUTE);
     assert_eq!(world.split_brains(), ["infra", "infra"][..1].to_vec());
     assert_eq!(world.bootstraps.len(), 2);
@@ -151,7 +151,7 @@ fn a_second_bootstrap_on_an_empty_node_splits_the_brain() {
 fn a_wiped_member_is_dead_until_it_comes_back_under_its_name() {
     let mut world = world(&[]);
     three_up(&mut world);
-    world.bootstrap(FIRST[0]);
+    world.bootstrap(FIRST[0], None);
     after(&mut world, 15 * MINUTE);
     let old = world.member(FIRST[2]).unwrap().id.clone();
     world.wipe(FIRST[2]).unwrap();
@@ -169,7 +169,7 @@ fn a_wiped_member_is_dead_until_it_comes_back_under_its_name() {
 fn without_most_of_its_members_etcd_is_not_healthy() {
     let mut world = world(&[]);
     three_up(&mut world);
-    world.bootstrap(FIRST[0]);
+    world.bootstrap(FIRST[0], None);
     after(&mut world, 15 * MINUTE);
     world.switch_off(FIRST[1], None).unwrap();
     world.switch_off(FIRST[2], None).unwrap();
@@ -194,7 +194,7 @@ fn every_draw_of_random_faults_lets_the_bring_up_end_well() {
         after(&mut world, 10 * MINUTE);
         three_up(&mut world);
         after(&mut world, 30 * MINUTE);
-        world.bootstrap(FIRST[0]);
+        world.bootstrap(FIRST[0], None);
         after(&mut world, 60 * MINUTE);
         assert!(
             FIRST.iter().all(|ip| world.api_answers(ip)),
