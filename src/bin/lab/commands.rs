@@ -25,7 +25,7 @@ use crate::world::{NewWorld, World};
 /// The names under which the lab plays tools.
 pub(crate) const TOOLS: [&str; 4] = ["talosctl", "op", "kubectl", "dig"];
 
-/// A lab: a pretended machine room with pretended tools. Nothing here is real.
+/// A lab: a pretended machine room with pretended tools. No machine here is real.
 #[derive(Debug, Parser)]
 #[command(name = "lab", version)]
 struct Cli {
@@ -126,8 +126,8 @@ struct Real {
     /// Gives the clusters real control planes, on loopback, and real kubectl, helm, flux, cilium, kustomize (Linux; `make real-tools`).
     #[arg(long)]
     real: bool,
-    /// Where the real programs are.
-    #[arg(long, value_name = "DIR", env = "BOOTSTRAP_TOOLS", requires = "real")]
+    /// Where the real programs are; `.tools` if this is not said.
+    #[arg(long, value_name = "DIR", requires = "real")]
     tools: Option<PathBuf>,
     /// How many seconds the real programs stay after the last `lab exec` has ended; `lab end` ends them at once.
     #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "real")]

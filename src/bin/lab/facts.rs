@@ -106,7 +106,9 @@ impl Facts {
             .into_iter()
             .flatten()
             .map(|(name, value)| {
-                let text = value.as_str().map_or_else(|| value.to_string(), str::to_string);
+                let text = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_string);
                 (name.clone(), text)
             })
             .collect();

@@ -45,7 +45,10 @@ impl Setup {
     /// Finds the real programs, or says what is missing and how to get it.
     pub(crate) fn find(tools: Option<&Path>, linger: u64) -> Result<Self, String> {
         if !cfg!(target_os = "linux") {
-            return Err("a real world can only be had on Linux: the lab tells its processes apart by /proc".to_string());
+            return Err(
+                "a real world can only be had on Linux: the lab tells its processes apart by /proc"
+                    .to_string(),
+            );
         }
         let given = tools.unwrap_or(Path::new(".tools"));
         let missing: Vec<&str> = PROGRAMS

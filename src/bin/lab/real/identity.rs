@@ -42,8 +42,8 @@ impl Identity {
 
     /// Ends the process.
     pub(crate) fn end(self) {
-        let Some(handle) = Pid::from_raw(self.pid)
-            .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+        let Some(handle) =
+            Pid::from_raw(self.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
         else {
             return;
         };
@@ -64,8 +64,8 @@ impl Identity {
             }
             // The kernel tells when it ends; where it cannot, look again soon.
             let step = left.min(Duration::from_millis(50));
-            let Some(handle) = Pid::from_raw(self.pid)
-                .and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
+            let Some(handle) =
+                Pid::from_raw(self.pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok())
             else {
                 super::keeper::pause(Duration::from_millis(5));
                 continue;
@@ -89,7 +89,9 @@ pub(crate) fn marked(folder: &Path) -> Vec<Identity> {
     let wanted = [MARK.as_bytes(), b"=", folder.as_os_str().as_encoded_bytes()].concat();
     let bears = |pid: u32| {
         let environment = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|entry| entry == wanted)
+        environment
+            .split(|byte| *byte == 0)
+            .any(|entry| entry == wanted)
     };
     let own = std::process::id();
     let mut found: Vec<Identity> = fs::read_dir("/proc")

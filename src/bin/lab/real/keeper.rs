@@ -32,6 +32,8 @@ const READY: Duration = Duration::from_secs(30);
 /// What a keeper says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct State {
+    /// Which folder it keeps: a copied world has no keeper yet.
+    folder: PathBuf,
     keeper: Identity,
     guard: Option<Identity>,
     proxy: u16,
@@ -103,8 +105,11 @@ pub(crate) fn proxy(world: &Path) -> Option<u16> {
 }
 
 fn state(world: &Path) -> Option<State> {
-    let text = fs::read_to_string(folder(world).join("keeper.json")).ok()?;
-    serde_json::from_str(&text).ok()
+    let folder = folder(world);
+    let text = fs::read_to_string(folder.join("keeper.json")).ok()?;
+    serde_json::from_str(&text)
+        .ok()
+        .filter(|state: &State| state.folder == folder)
 }
 
 /// Starts a keeper that belongs to nobody: the process that starts it ends at once.
@@ -207,7 +212,8 @@ fn keep(world: &Path) -> io::Result<String> {
     let setup = Setup::of(world).ok_or_else(|| io::Error::other("this world is not real"))?;
     let own = Identity::own().ok_or_else(|| io::Error::other("/proc cannot be read"))?;
     // What an earlier keeper left, if its guard was ended with it.
-    end_marked(&folder).map_err(|_| io::Error::other("processes of an earlier keeper do not end"))?;
+    end_marked(&folder)
+        .map_err(|_| io::Error::other("processes of an earlier keeper do not end"))?;
     let mut guard = guard(&folder)?;
     let listener = listen(state(world).map(|state| state.proxy))?;
     let port = listener.local_addr()?.port();
@@ -221,11 +227,15 @@ fn keep(world: &Path) -> io::Result<String> {
     });
     let doors = Arc::clone(&shared);
     std::thread::spawn(move || proxy::serve(&listener, &doors));
-    write_state(own, &guard, port)?;
+    write_state(&folder, own, &guard, port)?;
     let mut planes = 0;
     let mut needed = Instant::now();
     loop {
-        if fs::metadata(folder.join("keeper.lock")).map(|file| file.ino()).ok() != Some(inode) {
+        if fs::metadata(folder.join("keeper.lock"))
+            .map(|file| file.ino())
+            .ok()
+            != Some(inode)
+        {
             return Ok("the world was removed\n".to_string());
         }
         if anybody() {
@@ -235,7 +245,7 @@ fn keep(world: &Path) -> io::Result<String> {
         }
         if guard.try_wait()?.is_some() {
             guard = self::guard(&folder)?;
-            write_state(own, &guard, port)?;
+            write_state(&folder, own, &guard, port)?;
         }
         // A world that is being written is read again the next time.
         if let Ok(world) = Folder::new(world).peek() {
@@ -252,8 +262,9 @@ fn keep(world: &Path) -> io::Result<String> {
     }
 }
 
-fn write_state(keeper: Identity, guard: &Child, proxy: u16) -> io::Result<()> {
+fn write_state(folder: &Path, keeper: Identity, guard: &Child, proxy: u16) -> io::Result<()> {
     let state = State {
+        folder: folder.to_path_buf(),
         keeper,
         guard: Identity::of(guard.id()),
         proxy,

@@ -98,7 +98,8 @@ pub(crate) fn status(node: &KubeNode, kubelet: Kubelet, port: u16) -> Value {
             "kubelet is posting ready status",
         ),
     });
-    let room = json!({ "cpu": "16", "memory": "65536Mi", "pods": "110", "ephemeral-storage": "200Gi" });
+    let room =
+        json!({ "cpu": "16", "memory": "65536Mi", "pods": "110", "ephemeral-storage": "200Gi" });
     json!({
         "apiVersion": "v1",
         "kind": "Node",

@@ -174,7 +174,10 @@ impl Plane {
             self.running.remove(name);
             complain(
                 &self.name,
-                &format!("{name} has ended after {} ms; it is started again", age.as_millis()),
+                &format!(
+                    "{name} has ended after {} ms; it is started again",
+                    age.as_millis()
+                ),
             );
             self.rest_until = Some(Instant::now() + Duration::from_millis(500));
             self.failures = if age < SHORT { self.failures + 1 } else { 0 };
@@ -234,8 +237,8 @@ impl Plane {
             let text = STANDARD.decode(value).map_err(io::Error::other)?;
             self.write(file, &text)?;
         }
-        let (crt, key) = pki::issue_client(ca, key, "lab", "system:masters", 365)
-            .map_err(io::Error::other)?;
+        let (crt, key) =
+            pki::issue_client(ca, key, "lab", "system:masters", 365).map_err(io::Error::other)?;
         let entry = Entry {
             cluster: facts.cluster.clone(),
             server: format!("https://127.0.0.1:{}", ports.server),
@@ -317,7 +320,10 @@ impl Plane {
             ("--tls-private-key-file", &self.path("server.key")),
             ("--client-ca-file", &self.path("ca.crt")),
             ("--service-account-key-file", &self.path("accounts.key")),
-            ("--service-account-signing-key-file", &self.path("accounts.key")),
+            (
+                "--service-account-signing-key-file",
+                &self.path("accounts.key"),
+            ),
             ("--service-account-issuer", &facts.endpoint),
             ("--service-cluster-ip-range", &services(facts)),
             ("--authorization-mode", "Node,RBAC"),
@@ -339,7 +345,10 @@ impl Plane {
                 "apiVersion": "apiserver.config.k8s.io/v1", "kind": "AdmissionConfiguration", "plugins": plugins,
             });
             self.write(file, text.to_string().as_bytes())?;
-            server.push(format!("--admission-control-config-file={}", self.path(file)));
+            server.push(format!(
+                "--admission-control-config-file={}",
+                self.path(file)
+            ));
         }
         let way = words(&[
             ("--kubeconfig", &self.path("kubeconfig")),
@@ -375,7 +384,10 @@ impl Plane {
             ("--root-ca-file", &self.path("ca.crt")),
             ("--cluster-signing-cert-file", &self.path("ca.crt")),
             ("--cluster-signing-key-file", &self.path("ca.key")),
-            ("--service-account-private-key-file", &self.path("accounts.key")),
+            (
+                "--service-account-private-key-file",
+                &self.path("accounts.key"),
+            ),
             ("--use-service-account-credentials", "true"),
             ("--allocate-node-cidrs", "true"),
             ("--cluster-cidr", &pods),
@@ -450,7 +462,13 @@ impl Plane {
         Ok(())
     }
 
-    fn report(&self, path: &str, known: &KubeNode, kubelet: Kubelet, ports: Ports) -> io::Result<()> {
+    fn report(
+        &self,
+        path: &str,
+        known: &KubeNode,
+        kubelet: Kubelet,
+        ports: Ports,
+    ) -> io::Result<()> {
         let status = node::status(known, kubelet, ports.kubelet);
         self.tell(&format!("{path}/status"), "kubelet", &status)
     }
@@ -473,14 +491,18 @@ impl Plane {
             .api
             .get("/api/v1/namespaces/kube-system/pods?labelSelector=k8s-app%3Dcilium")?;
         let list = said.json();
-        let pods = list["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let pods = list["items"]
+            .as_array()
+            .map(Vec::as_slice)
+            .unwrap_or_default();
         Ok(pods
             .iter()
             .filter(|pod| {
                 let conditions = pod["status"]["conditions"].as_array();
-                conditions.into_iter().flatten().any(|condition| {
-                    condition["type"] == "Ready" && condition["status"] == "True"
-                })
+                conditions
+                    .into_iter()
+                    .flatten()
+                    .any(|condition| condition["type"] == "Ready" && condition["status"] == "True")
             })
             .filter_map(|pod| pod["spec"]["nodeName"].as_str().map(ToString::to_string))
             .collect())
@@ -520,11 +542,20 @@ fn names(world: &World, facts: &Facts) -> Vec<String> {
     .into();
     names.extend(facts.api_sans.iter().cloned());
     let host = facts.endpoint.split("://").last().unwrap_or_default();
-    names.insert(host.split([':', '/']).next().unwrap_or_default().to_string());
+    names.insert(
+        host.split([':', '/'])
+            .next()
+            .unwrap_or_default()
+            .to_string(),
+    );
     // Every machine may become one of the cluster's later.
     names.extend(world.nodes.keys().cloned());
     let first = services(facts).parse::<ipnet::Ipv4Net>().ok();
-    names.extend(first.and_then(|net| net.hosts().next()).map(|ip| IpAddr::V4(ip).to_string()));
+    names.extend(
+        first
+            .and_then(|net| net.hosts().next())
+            .map(|ip| IpAddr::V4(ip).to_string()),
+    );
     names.remove("");
     names.into_iter().collect()
 }
@@ -539,6 +570,9 @@ fn words(pairs: &[(&str, &str)]) -> Vec<String> {
 
 /// Writes a line into the keeper's log.
 fn complain(name: &str, what: &str) {
-    let line = format!("{} {name}: {what}\n", crate::clock::rfc3339(crate::clock::wall_ms()));
+    let line = format!(
+        "{} {name}: {what}\n",
+        crate::clock::rfc3339(crate::clock::wall_ms())
+    );
     io::stderr().lock().write_all(line.as_bytes()).ok();
 }

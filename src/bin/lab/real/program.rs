@@ -58,11 +58,6 @@ impl Start {
 }
 
 impl Running {
-    /// Returns its number.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
-    }
-
     /// Returns whether it still runs.
     pub(crate) fn runs(&mut self) -> bool {
         self.child.try_wait().is_ok_and(|ended| ended.is_none())

@@ -9,9 +9,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::keeper::Shared;
+use crate::world::Port;
 use crate::world::World;
 use crate::world::store::Folder;
-use crate::world::Port;
 
 /// The port of every API server.
 const API: u16 = 6443;
@@ -78,9 +78,10 @@ fn attend(mut near: TcpStream, shared: &Shared) -> io::Result<()> {
         Err(format!("the lab's proxy leads nowhere outside: {target}"))
     };
     match met {
-        Err(why) => {
-            near.write_all(format!("HTTP/1.1 502 {why}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n").as_bytes())
-        }
+        Err(why) => near.write_all(
+            format!("HTTP/1.1 502 {why}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+                .as_bytes(),
+        ),
         Ok((address, far)) => {
             near.write_all(b"HTTP/1.1 200 OK\r\n\r\n")?;
             let number = shared.connections.add(&address, &near, &far)?;
@@ -154,7 +155,9 @@ fn find(world: &mut World, host: &str, port: u16) -> Result<(String, usize), Str
         .get(first)
         .is_none_or(|node| node.port() == Port::Absent);
     if absent && addresses.len() == 1 {
-        return Err(format!("dial tcp {first}:{port}: connect: no route to host"));
+        return Err(format!(
+            "dial tcp {first}:{port}: connect: no route to host"
+        ));
     }
     refused(first)
 }
