@@ -108,6 +108,10 @@ pub fn stand_still() {
     // `SIGSTOP` would stop us for ever where nobody is left to continue us. The other one is told apart by the kernel.
     let signal = if is_job() { Signal::STOP } else { Signal::TTOU };
     kill_process(getpid(), signal).ok();
+    // Another thread may have to take it, so it returns before it is done; whoever went on now would continue what was just stopped.
+    while is_pending(signal) {
+        super::tree::pause(Duration::from_millis(1));
+    }
     {
         let mut stood = stood();
         if let Some(since) = stood.since.take() {
@@ -129,6 +133,18 @@ pub(super) fn join(leader: rustix::process::Pid) {
             kill_process_group(leader, Signal::CONT).ok();
         }
     }
+}
+
+/// Whether a signal to this process has not been taken yet. When it has been, this thread stops before it sees the answer.
+fn is_pending(signal: Signal) -> bool {
+    let bit = 1_u64 << (signal.as_raw() - 1);
+    std::fs::read_to_string("/proc/self/status")
+        .ok()
+        .and_then(|text| {
+            let mask = text.lines().find_map(|line| line.strip_prefix("ShdPnd:"))?;
+            u64::from_str_radix(mask.trim(), 16).ok()
+        })
+        .is_some_and(|pending| pending & bit != 0)
 }
 
 /// Whether our parent is a shell that has given us a group of our own, and so can continue us.
