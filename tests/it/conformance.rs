@@ -19,7 +19,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bootstrap::run::{AttemptEnd, Event as Fact};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::drill::eventually;
+use crate::drill::{eventually, eventually_or, processes};
 use crate::lab::repository;
 use room::{Found, Kind, Room, wrong_lines};
 
@@ -232,14 +232,19 @@ fn strike(event: Event, room: &mut Room, found: &mut Found) -> String {
         }
         Event::Stop => {
             kill_process(pid, Signal::TSTP).unwrap();
-            eventually("all of it to stop", || {
+            let us = u32::try_from(pid.as_raw_nonzero().get()).unwrap();
+            let moves = || {
                 let mut all = room.alive();
-                all.push((
-                    u32::try_from(pid.as_raw_nonzero().get()).unwrap(),
-                    String::new(),
-                ));
-                all.iter().all(|(pid, _)| is_stopped(*pid)).then_some(())
-            });
+                all.push((us, "bootstrap".to_owned()));
+                all.retain(|(pid, _)| !is_stopped(*pid));
+                all.into_iter()
+                    .map(|(pid, command)| (pid, state(pid), command))
+                    .collect::<Vec<_>>()
+            };
+            eventually_or(
+                || moves().is_empty().then_some(()),
+                || format!("these never stop: {:?}", moves()),
+            );
             room.open_gate();
             kill_process(pid, Signal::CONT).unwrap();
             room.wait(&mut run)
@@ -261,10 +266,29 @@ fn strike(event: Event, room: &mut Room, found: &mut Found) -> String {
 
 /// Whether a process is stopped, or no more.
 fn is_stopped(pid: u32) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/stat"))
-        .ok()
-        .and_then(|text| text.rsplit(')').next()?.trim_start().chars().next())
-        .is_none_or(|state| "TtZX".contains(state))
+    match state(pid) {
+        None | Some('T' | 't' | 'Z' | 'X') => true,
+        // `sh` waits in the kernel until a child that shares its memory (vfork) runs its program, and a stopped child does not.
+        Some('D') => processes()
+            .into_iter()
+            .any(|(child, ..)| parent(child) == Some(pid) && state(child) == Some('T')),
+        Some(_) => false,
+    }
+}
+
+/// What the kernel says of a process, behind its name.
+fn stat(pid: u32) -> Option<String> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    Some(text.rsplit_once(')')?.1.to_owned())
+}
+
+/// In what state a process is, by the kernel's letter.
+fn state(pid: u32) -> Option<char> {
+    stat(pid)?.trim_start().chars().next()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    stat(pid)?.split_whitespace().nth(1)?.parse().ok()
 }
 
 /// What is to be done: a line of the table each, with its parts.

@@ -150,13 +150,22 @@ pub(crate) fn moment() {
 
 /// Waits until there is an answer; fails when there is none for very long.
 #[track_caller]
-pub(crate) fn eventually<T>(what: &str, mut ask: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
+    eventually_or(ask, || format!("{what} never comes"))
+}
+
+/// Waits until there is an answer; fails with these words when there is none for very long.
+#[track_caller]
+pub(crate) fn eventually_or<T>(
+    mut ask: impl FnMut() -> Option<T>,
+    why: impl FnOnce() -> String,
+) -> T {
     let begun = Instant::now();
     loop {
         if let Some(answer) = ask() {
             return answer;
         }
-        assert!(begun.elapsed() < FOR_EVER, "{what} never comes");
+        assert!(begun.elapsed() < FOR_EVER, "{}", why());
         moment();
     }
 }
