@@ -31,6 +31,8 @@ mod pace;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
+mod real;
+#[cfg(target_os = "linux")]
 mod shrink;
 mod story;
 mod tidy;

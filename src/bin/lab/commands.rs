@@ -1,5 +1,6 @@
 //! The lab's own commands. Every screen of them says that it is a lab.
 
+use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -15,6 +16,7 @@ use crate::answer::Answer;
 use crate::clock;
 use crate::cobra;
 use crate::fault;
+use crate::real::{self, Setup, keeper};
 use crate::site::Site;
 use crate::text::{lines, pretty};
 use crate::world::store::Folder;
@@ -23,7 +25,7 @@ use crate::world::{NewWorld, World};
 /// The names under which the lab plays tools.
 pub(crate) const TOOLS: [&str; 4] = ["talosctl", "op", "kubectl", "dig"];
 
-/// A lab: a pretended machine room with pretended tools. Nothing here is real.
+/// A lab: a pretended machine room with pretended tools. No machine here is real.
 #[derive(Debug, Parser)]
 #[command(name = "lab", version)]
 struct Cli {
@@ -49,6 +51,8 @@ enum Word {
         /// A file with another room.
         #[arg(long, value_name = "FILE")]
         site: Option<PathBuf>,
+        #[command(flatten)]
+        real: Real,
     },
     /// Lists what can go wrong in a lab world.
     Faults,
@@ -87,6 +91,26 @@ enum Word {
         /// Its address.
         ip: String,
     },
+    /// Ends every real process of a lab world; the next `lab exec` starts them again.
+    End {
+        /// The folder.
+        world: PathBuf,
+    },
+    /// Keeps the real processes of a lab world; `lab exec` calls it.
+    #[command(hide = true)]
+    Keep {
+        /// The folder.
+        world: PathBuf,
+        /// Stays, instead of leaving the work to a process of its own.
+        #[arg(long)]
+        stay: bool,
+    },
+    /// Ends the real processes of a lab world when its keeper is no more; the keeper calls it.
+    #[command(hide = true)]
+    Guard {
+        /// The folder of what is real in the world.
+        folder: PathBuf,
+    },
     /// Lets lab time pass at once.
     Tick {
         /// The folder.
@@ -94,6 +118,20 @@ enum Word {
         /// How long, as in `10m`.
         time: String,
     },
+}
+
+/// Whether the clusters are real.
+#[derive(Debug, clap::Args)]
+struct Real {
+    /// Gives the clusters real control planes, on loopback, and real kubectl, helm, flux, cilium, kustomize (Linux; `make real-tools`).
+    #[arg(long)]
+    real: bool,
+    /// Where the real programs are; `.tools` if this is not said.
+    #[arg(long, value_name = "DIR", requires = "real")]
+    tools: Option<PathBuf>,
+    /// How many seconds the real programs stay after the last `lab exec` has ended; `lab end` ends them at once.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300, requires = "real")]
+    linger: u64,
 }
 
 #[derive(Debug, Subcommand)]
@@ -160,7 +198,8 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
             speed,
             faults,
             site,
-        } => new(&world, seed, speed, faults, site.as_deref()),
+            real,
+        } => new(&world, seed, speed, faults, site.as_deref(), &real),
         Word::Faults => Ok(format!(
             "# lab: faults, as NAME[:TARGET][=NUMBER]; `heals` by itself or when the call is repeated, or `stays`\n{}",
             fault::list()
@@ -181,6 +220,10 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
             world.slow(&ip, 1)?;
             Ok(format!("lab: {ip} has power and its usual speed\n"))
         }),
+        Word::End { world } => end(&world),
+        Word::Keep { world, stay: true } => keeper::stay(&world),
+        Word::Keep { world, stay: false } => keeper::leave(&world).map(|()| String::new()),
+        Word::Guard { folder } => return Answer::fail(real::guard::run(&folder), ""),
         Word::Tick { world, time } => tick(&world, &time),
     };
     done.map_or_else(|why| Answer::fail(1, format!("lab: {why}\n")), Answer::out)
@@ -192,6 +235,7 @@ fn new(
     speed: f64,
     faults: Vec<String>,
     site: Option<&Path>,
+    real: &Real,
 ) -> Result<String, String> {
     if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(format!("`{}` exists and is not empty", path.display()));
@@ -199,6 +243,11 @@ fn new(
     if !(speed.is_finite() && speed > 0.0) {
         return Err("the speed must be greater than zero".to_string());
     }
+    let setup = if real.real {
+        Some(Setup::find(real.tools.as_deref(), real.linger)?)
+    } else {
+        None
+    };
     let site = match site {
         None => Site::built_in(),
         Some(file) => {
@@ -235,14 +284,24 @@ fn new(
         fs::write(path.join("world.lock"), speed.to_string())?;
         fs::create_dir_all(path.join("bin"))?;
         let own = env::current_exe()?;
-        for tool in TOOLS {
+        let mut tools: BTreeSet<&str> = TOOLS.into();
+        if let Some(setup) = &setup {
+            setup.create(path)?;
+            tools.extend(real::TOOLS);
+        }
+        for tool in tools {
             symlink(&own, path.join("bin").join(tool))?;
         }
         Ok(())
     };
     make().map_err(|error| format!("`{}`: {error}", path.display()))?;
+    let clusters = if setup.is_some() {
+        ", real control planes"
+    } else {
+        ""
+    };
     Ok(format!(
-        "lab: a new world in {}: {machines} machines, seed {seed}, time x{speed}, faults: {armed}\n",
+        "lab: a new world in {}: {machines} machines{clusters}, seed {seed}, time x{speed}, faults: {armed}\n",
         path.display()
     ))
 }
@@ -258,6 +317,11 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
     let (name, speed) = Folder::new(&world)
         .change(|world| (world.name.clone(), world.speed))
         .map_err(|error| format!("`{}` is not a lab world: {error}", path.display()))?;
+    let mut clusters = "";
+    if Setup::of(&world).is_some() {
+        keeper::ensure(&world)?;
+        clusters = " with real control planes";
+    }
     let own = env::current_exe().map_err(|error| error.to_string())?;
     let mut places = vec![world.join("bin")];
     places.extend(own.parent().map(Path::to_path_buf));
@@ -277,7 +341,7 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
         .env("BOOTSTRAP_TIME_SCALE", speed.to_string())
         .env(
             "BOOTSTRAP_REHEARSAL",
-            format!("lab world {name}, time x{speed}"),
+            format!("lab world {name}{clusters}, time x{speed}"),
         );
     // The command is looked up on the new PATH, as the shell would.
     let found = env::split_paths(&joined)
@@ -308,13 +372,28 @@ fn calls(path: &Path) -> Result<String, String> {
     Ok(lines(calls.iter().map(ToString::to_string)))
 }
 
+fn end(path: &Path) -> Result<String, String> {
+    let world = path
+        .canonicalize()
+        .map_err(|error| format!("`{}`: {error}", path.display()))?;
+    match Setup::of(&world) {
+        Some(_) => keeper::end(&world),
+        None => Ok("lab: nothing runs in a played world; there is nothing to end\n".to_string()),
+    }
+}
+
 fn show(path: &Path, secrets: bool) -> Result<String, String> {
+    let world = path.canonicalize().unwrap_or_else(|_| path.to_path_buf());
+    let real = Setup::of(&world).map(|_| keeper::show(&world));
     change(path, |world| {
-        let value = if secrets {
+        let mut value = if secrets {
             json!(world.secrets())
         } else {
             world.show()
         };
+        if let (false, Some(real)) = (secrets, real) {
+            value["real"] = real;
+        }
         Ok(pretty(&value, "  ") + "\n")
     })
 }

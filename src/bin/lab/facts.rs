@@ -1,5 +1,7 @@
 //! What a node reads out of its machine config: the few facts that decide how it behaves.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -42,6 +44,18 @@ pub(crate) struct Facts {
     pub(crate) installer: String,
     /// User volumes: name, and the disk selector's expression.
     pub(crate) volumes: Vec<(String, String)>,
+    /// `cluster.network.serviceSubnets`.
+    #[serde(default)]
+    pub(crate) service_subnets: Vec<String>,
+    /// `cluster.serviceAccount.key`, base64.
+    #[serde(default)]
+    pub(crate) account_key: String,
+    /// `cluster.apiServer.extraArgs`.
+    #[serde(default)]
+    pub(crate) api_args: BTreeMap<String, String>,
+    /// `cluster.apiServer.admissionControl`, as JSON; empty if there is none.
+    #[serde(default)]
+    pub(crate) admission: String,
 }
 
 impl Facts {
@@ -83,6 +97,26 @@ impl Facts {
         self.kube_ca_key = word("/cluster/ca/key");
         self.api_sans = list(document, "/cluster/apiServer/certSANs");
         self.pod_subnets = list(document, "/cluster/network/podSubnets");
+        self.service_subnets = list(document, "/cluster/network/serviceSubnets");
+        self.account_key = word("/cluster/serviceAccount/key");
+        let args = document
+            .pointer("/cluster/apiServer/extraArgs")
+            .and_then(Value::as_object);
+        self.api_args = args
+            .into_iter()
+            .flatten()
+            .map(|(name, value)| {
+                let text = value
+                    .as_str()
+                    .map_or_else(|| value.to_string(), str::to_string);
+                (name.clone(), text)
+            })
+            .collect();
+        self.admission = document
+            .pointer("/cluster/apiServer/admissionControl")
+            .filter(|plugins| plugins.is_array())
+            .map(Value::to_string)
+            .unwrap_or_default();
         self.time_servers = list(document, "/machine/time/servers");
         self.kubelet = word("/machine/kubelet/image").rsplit_once(':').map_or_else(
             || "v1.34.1".to_string(),

@@ -18,6 +18,7 @@ mod kubectl;
 mod machineconfig;
 mod op;
 mod pki;
+mod real;
 mod room;
 mod site;
 mod talosctl;
@@ -27,7 +28,7 @@ mod world;
 
 use std::env;
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use answer::Answer;
@@ -42,7 +43,8 @@ fn main() -> ExitCode {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
-    let answer = if commands::TOOLS.contains(&name.as_str()) {
+    let tool = commands::TOOLS.contains(&name.as_str()) || real::TOOLS.contains(&name.as_str());
+    let answer = if tool {
         play(&name, &words)
     } else {
         return own(words);
@@ -61,22 +63,36 @@ fn play(name: &str, words: &[OsString]) -> u8 {
         .skip(1)
         .map(|word| word.to_string_lossy().into_owned())
         .collect();
-    let folder = env::var_os("LAB_WORLD").map(Folder::new);
+    let world = env::var_os("LAB_WORLD").map(PathBuf::from);
+    let folder = world.as_deref().map(Folder::new);
     // A tool that is called outside a world has no log; it says so itself if it needs a world.
     let begun = folder
         .as_ref()
         .and_then(|folder| folder.begin_call(name, &argv).ok());
+    if let Some(world) = world.filter(|world| is_real(name, world)) {
+        let code = real::tool::run(name, &world, &argv)
+            .unwrap_or_else(|why| Answer::fail(70, format!("lab: {why}\n")).deliver());
+        return end(folder.zip(begun), code);
+    }
     let answer: Answer = match name {
         "talosctl" => talosctl::run(&argv),
         "op" => op::run(&argv),
         "kubectl" => kubectl::run(&argv),
-        _ => dig::run(&argv),
+        "dig" => dig::run(&argv),
+        _ => Answer::not_played(name),
     };
-    let code = answer.deliver();
-    if let (Some(folder), Some(call)) = (folder, begun)
-        && folder.end_call(&call, code).is_err()
-    {
-        return 70;
+    end(folder.zip(begun), answer.deliver())
+}
+
+/// Returns whether a tool is the real one in a world.
+fn is_real(name: &str, world: &Path) -> bool {
+    real::TOOLS.contains(&name) && real::Setup::of(world).is_some()
+}
+
+/// Writes the end of a call into the log.
+fn end(call: Option<(Folder, String)>, code: u8) -> u8 {
+    match call {
+        Some((folder, call)) if folder.end_call(&call, code).is_err() => 70,
+        _ => code,
     }
-    code
 }

@@ -104,6 +104,35 @@ pub(crate) fn issue_client(
     ))
 }
 
+/// Issues a server certificate by a P-256 CA, for names and addresses; everything is base64 of PEM.
+pub(crate) fn issue_server(
+    ca_crt_b64: &str,
+    ca_key_b64: &str,
+    common_name: &str,
+    names: &[String],
+    days: u32,
+) -> Result<(String, String), String> {
+    let (_, key) = unpem(ca_key_b64)?;
+    let (_, certificate) = unpem(ca_crt_b64)?;
+    let issuer = Issuer::from_ca_cert_der(&certificate.into(), key_pair(&key, false)?)
+        .map_err(|fault| fault.to_string())?;
+    let key = new_key(false)?;
+    let mut params = params(common_name, "", days);
+    params.subject_alt_names = CertificateParams::new(names)
+        .map_err(|fault| fault.to_string())?
+        .subject_alt_names;
+    params.use_authority_key_identifier_extension = true;
+    params.key_usages = vec![
+        KeyUsagePurpose::DigitalSignature,
+        KeyUsagePurpose::KeyEncipherment,
+    ];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
+    let certificate = params
+        .signed_by(&key, &issuer)
+        .map_err(|fault| fault.to_string())?;
+    Ok((pem("CERTIFICATE", certificate.der()), key_pem(&key, false)))
+}
+
 /// Reads `v1.11.2` or `1.11`.
 pub(crate) fn contract(version: &str) -> Result<(u32, u32), String> {
     let parts: Vec<&str> = version

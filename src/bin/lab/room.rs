@@ -6,6 +6,7 @@ use std::io;
 
 use crate::answer::Answer;
 use crate::clock;
+use crate::real::Setup;
 use crate::world::World;
 use crate::world::store::Folder;
 
@@ -42,6 +43,16 @@ impl Room {
             fs::read_to_string(folder.path().join("world.lock")).map_err(|error| broken(&error))?;
         let speed = speed.trim().parse().unwrap_or(1.0);
         Ok(Self { folder, speed })
+    }
+
+    /// Refuses what the lab plays only with clusters that are played as well.
+    pub(crate) fn not_if_real(&self, what: &str) -> Result<(), Answer> {
+        match Setup::of(self.folder.path()) {
+            None => Ok(()),
+            Some(_) => Err(Answer::not_played(&format!(
+                "{what} in a world with real control planes"
+            ))),
+        }
     }
 
     /// Sleeps for some milliseconds of lab time.

@@ -16,6 +16,9 @@ pub(super) fn run(call: &Invocation, room: &Room) -> Result<Answer, Answer> {
     let client = Client::open(call)?;
     client.single(call, "bootstrap")?;
     let from = call.flag("recover-from").map(str::to_string);
+    if from.is_some() {
+        room.not_if_real("talosctl bootstrap --recover-from")?;
+    }
     let from = from.map(|path| open(call, &path)).transpose()?;
     let told = from
         .as_ref()

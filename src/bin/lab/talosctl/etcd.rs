@@ -235,6 +235,7 @@ pub(super) fn snapshot(call: &Invocation, room: &Room) -> Result<Answer, Answer>
     plays(call, &[])?;
     let client = Client::open(call)?;
     client.single(call, "etcd snapshot")?;
+    room.not_if_real("talosctl etcd snapshot")?;
     let path = call.args[0].clone();
     Ok(room.play(800, |world| {
         let targets = match client.reach(world, true) {

@@ -1,0 +1,93 @@
+//! The real back end: real control planes, real tools, in a world whose machines stay played.
+//!
+//! A world made with `lab new WORLD --real` has a folder `real`. The first `lab exec` starts a *keeper* there, a process of the lab that
+//! starts and watches everything else: for each cluster that the played machines have made, etcd, the API server, the controller manager,
+//! the scheduler and the kubelets' stand-in; and the one proxy through which the tools reach them under the room's own names and addresses.
+//! A *guard* beside the keeper ends all of it as soon as the keeper is no more, however that came. Everything listens on loopback only.
+
+pub(crate) mod api;
+pub(crate) mod guard;
+pub(crate) mod identity;
+pub(crate) mod keeper;
+mod node;
+mod plane;
+mod program;
+mod proxy;
+pub(crate) mod tool;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// The tools that are real in a real world; the others are played.
+pub(crate) const TOOLS: [&str; 5] = ["kubectl", "helm", "flux", "cilium", "kustomize"];
+
+/// The programs that a real world needs besides.
+const PROGRAMS: [&str; 5] = [
+    "etcd",
+    "kube-apiserver",
+    "kube-controller-manager",
+    "kube-scheduler",
+    "kwok",
+];
+
+/// What is written down once, when the world is made.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    /// The folder of the real programs.
+    pub(crate) tools: PathBuf,
+    /// How many seconds everything stays after the last command of `lab exec` has ended.
+    pub(crate) linger: u64,
+}
+
+impl Setup {
+    /// Finds the real programs, or says what is missing and how to get it.
+    pub(crate) fn find(tools: Option<&Path>, linger: u64) -> Result<Self, String> {
+        if !cfg!(target_os = "linux") {
+            return Err(
+                "a real world can only be had on Linux: the lab tells its processes apart by /proc"
+                    .to_string(),
+            );
+        }
+        let given = tools.unwrap_or(Path::new(".tools"));
+        let missing: Vec<&str> = PROGRAMS
+            .into_iter()
+            .chain(TOOLS)
+            .filter(|name| !given.join(name).is_file())
+            .collect();
+        if !missing.is_empty() {
+            return Err(format!(
+                "a real world needs real programs, and `{}` has no {}; build them with `make real-tools` (or name their folder: --tools DIR)",
+                given.display(),
+                missing.join(", ")
+            ));
+        }
+        let tools = given
+            .canonicalize()
+            .map_err(|error| format!("`{}`: {error}", given.display()))?;
+        Ok(Self { tools, linger })
+    }
+
+    /// Reads the setup of a world; `None` if its clusters are played.
+    pub(crate) fn of(world: &Path) -> Option<Self> {
+        let text = fs::read_to_string(folder(world).join("setup.json")).ok()?;
+        serde_json::from_str(&text).ok()
+    }
+
+    /// Writes the setup of a new world.
+    pub(crate) fn create(&self, world: &Path) -> std::io::Result<()> {
+        for place in ["log", "users"] {
+            fs::create_dir_all(folder(world).join(place))?;
+        }
+        fs::write(
+            folder(world).join("setup.json"),
+            serde_json::to_string(self)?,
+        )
+    }
+}
+
+/// Returns the folder of everything real in a world.
+pub(crate) fn folder(world: &Path) -> PathBuf {
+    world.join("real")
+}

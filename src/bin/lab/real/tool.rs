@@ -1,0 +1,53 @@
+//! A real tool in a real world: started with the room's proxy around it.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::path::Path;
+use std::process::Command;
+
+use super::{Setup, folder, keeper};
+
+/// Runs the real tool to its end; returns its exit code.
+pub(crate) fn run(name: &str, world: &Path, argv: &[String]) -> Result<u8, String> {
+    let setup = Setup::of(world).ok_or("this world has no real tools")?;
+    let port = keeper::proxy(world).ok_or_else(|| {
+        format!(
+            "nobody keeps the real clusters of {}: call the tool through `lab exec`",
+            world.display()
+        )
+    })?;
+    let real = folder(world);
+    let program = setup.tools.join(name);
+    #[expect(clippy::disallowed_methods, reason = "this is the real tool")]
+    let mut command = Command::new(&program);
+    command.args(argv);
+    for (key, value) in surroundings(port) {
+        command.env(key, value);
+    }
+    let status = command
+        .env_remove("ALL_PROXY")
+        .env_remove("all_proxy")
+        // What a tool remembers of this world is of no use in another.
+        .env("KUBECACHEDIR", real.join("cache/kube"))
+        .env("HELM_CACHE_HOME", real.join("cache/helm"))
+        .env("HELM_CONFIG_HOME", real.join("cache/helm"))
+        .env("HELM_DATA_HOME", real.join("cache/helm"))
+        .status()
+        .map_err(|error| format!("`{}`: {error}", program.display()))?;
+    let code = status
+        .code()
+        .unwrap_or_else(|| 128 + status.signal().unwrap_or_default());
+    Ok(u8::try_from(code).unwrap_or(1))
+}
+
+/// Returns what makes a program go through the room's proxy, which leads nowhere outside.
+pub(crate) fn surroundings(proxy: u16) -> Vec<(String, String)> {
+    let mut all = Vec::new();
+    let through = format!("http://127.0.0.1:{proxy}");
+    for key in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"] {
+        all.push((key.to_string(), through.clone()));
+    }
+    for key in ["NO_PROXY", "no_proxy"] {
+        all.push((key.to_string(), "127.0.0.1,localhost,::1".to_string()));
+    }
+    all
+}
