@@ -1,0 +1,5 @@
+module tools/web
+
+go 1.26
+
+require github.com/google/go-containerregistry v0.20.6
