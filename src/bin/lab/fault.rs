@@ -34,6 +34,14 @@ pub(crate) enum Kind {
     Unavailable,
     Hang,
     DiskMismatch,
+    ImageMissing,
+    ChartMissing,
+    BgpDown,
+    MeshCut,
+    GitRefuses,
+    ConnectDown,
+    ItemMissing,
+    DnsRefuses,
 }
 
 /// Whether a fault wants a target.
