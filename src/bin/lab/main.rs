@@ -6,6 +6,7 @@
 
 mod answer;
 mod chance;
+mod client;
 mod clock;
 mod cobra;
 mod commands;
@@ -15,12 +16,10 @@ mod fault;
 mod jsonpath;
 mod kube;
 mod kubectl;
-#[expect(dead_code, reason = "the commands that use it come next")]
 mod kubernetes;
 mod machineconfig;
 mod op;
 mod pki;
-#[expect(dead_code, reason = "the commands that use it come next")]
 mod remote;
 mod room;
 mod site;
