@@ -32,6 +32,9 @@ pub(crate) struct Facts {
     pub(crate) api_sans: Vec<String>,
     /// `cluster.network.podSubnets`.
     pub(crate) pod_subnets: Vec<String>,
+    /// `cluster.network.serviceSubnets`.
+    #[serde(default)]
+    pub(crate) service_subnets: Vec<String>,
     /// `machine.time.servers`.
     pub(crate) time_servers: Vec<String>,
     /// The Kubernetes version of the kubelet's image.
@@ -44,9 +47,6 @@ pub(crate) struct Facts {
     pub(crate) installer: String,
     /// User volumes: name, and the disk selector's expression.
     pub(crate) volumes: Vec<(String, String)>,
-    /// `cluster.network.serviceSubnets`.
-    #[serde(default)]
-    pub(crate) service_subnets: Vec<String>,
     /// `cluster.serviceAccount.key`, base64.
     #[serde(default)]
     pub(crate) account_key: String,

@@ -34,6 +34,16 @@ pub(crate) enum Kind {
     Unavailable,
     Hang,
     DiskMismatch,
+    ImageMissing,
+    ChartMissing,
+    BgpDown,
+    MeshCut,
+    GitRefuses,
+    ConnectDown,
+    ItemMissing,
+    DnsRefuses,
+    MirrorEmpty,
+    GatewayOff,
 }
 
 /// Whether a fault wants a target.

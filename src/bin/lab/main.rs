@@ -6,6 +6,7 @@
 
 mod answer;
 mod chance;
+mod client;
 mod clock;
 mod cobra;
 mod commands;
@@ -15,10 +16,12 @@ mod fault;
 mod jsonpath;
 mod kube;
 mod kubectl;
+mod kubernetes;
 mod machineconfig;
 mod op;
 mod pki;
 mod real;
+mod remote;
 mod room;
 mod site;
 mod talosctl;

@@ -1,0 +1,98 @@
+//! What a cluster does: pure functions from objects to objects, over a small store and what is outside.
+//!
+//! Each model looks at the objects, and writes what its controller would write. All are run again and again until none changes anything; what
+//! takes time asks the store whether that time has passed.
+
+mod agents;
+mod dns;
+mod flux;
+mod gateway;
+mod health;
+mod namespaces;
+mod nodes;
+mod pods;
+mod programs;
+mod releases;
+mod secrets;
+mod services;
+mod sources;
+mod workloads;
+
+use super::objects::{Objects, Store};
+use super::outside::Outside;
+pub(crate) use agents::definition;
+pub(crate) use agents::{
+    Agent, Peer, Session, agent, agent_pods, essentials, mesh_peers, sessions,
+};
+pub(crate) use health::healthy;
+pub(crate) use pods::is_ready;
+pub(crate) use programs::through_node;
+pub(crate) use sources::may_read;
+pub(crate) use workloads::{deployment_ready, rolled_out};
+
+type Model = fn(&mut dyn Store, &mut Outside);
+
+/// Every model, in the order in which effects usually go.
+const MODELS: &[Model] = &[
+    namespaces::begin,
+    namespaces::namespaces,
+    namespaces::definitions,
+    namespaces::orphans,
+    nodes::nodes,
+    workloads::deployments,
+    workloads::daemon_sets,
+    workloads::jobs,
+    pods::pods,
+    agents::operator,
+    services::addresses,
+    services::pools,
+    gateway::classes,
+    gateway::gateways,
+    gateway::routes,
+    sources::git,
+    sources::charts,
+    flux::kustomizations,
+    releases::releases,
+    secrets::stores,
+    secrets::secrets,
+    dns::records,
+];
+
+/// Lets a cluster act up to a moment.
+pub(crate) fn settle(objects: &mut Objects, outside: &mut Outside, to: u64) {
+    loop {
+        let due = objects.due_ms.filter(|due| *due <= to);
+        // Without anything due, one round at the moment itself: something outside may have changed.
+        let at = due.map_or(to, |due| due.max(objects.at_ms));
+        objects.begin(at);
+        rounds(objects, outside);
+        if at >= to {
+            break;
+        }
+    }
+}
+
+/// Runs all models until none changes anything.
+fn rounds(objects: &mut Objects, outside: &mut Outside) {
+    // A cluster whose controllers fight would never settle; the next look goes on.
+    for _ in 0..200 {
+        let before = (objects.revision, outside.zone.clone());
+        for model in MODELS {
+            model(objects, outside);
+        }
+        if before == (objects.revision, outside.zone.clone()) {
+            return;
+        }
+    }
+    objects.passed("a fight of controllers", 1_000);
+}
+
+/// Returns how long something takes, between two numbers of milliseconds.
+fn takes(outside: &Outside, what: &str, low: u64, high: u64) -> u64 {
+    crate::chance::between(
+        outside.seed,
+        &format!("{} {what}", outside.cluster),
+        low,
+        high,
+    )
+}
