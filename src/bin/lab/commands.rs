@@ -286,7 +286,7 @@ fn new(
         let own = env::current_exe()?;
         let mut tools: BTreeSet<&str> = TOOLS.into();
         if let Some(setup) = &setup {
-            setup.create(path)?;
+            setup.create(path, &world.site)?;
             tools.extend(real::TOOLS);
         }
         for tool in tools {
@@ -314,8 +314,8 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
     let world = path
         .canonicalize()
         .map_err(|error| format!("`{}`: {error}", path.display()))?;
-    let (name, speed) = Folder::new(&world)
-        .change(|world| (world.name.clone(), world.speed))
+    let (name, speed, url) = Folder::new(&world)
+        .change(|world| (world.name.clone(), world.speed, world.site.git.url.clone()))
         .map_err(|error| format!("`{}` is not a lab world: {error}", path.display()))?;
     let mut clusters = "";
     if Setup::of(&world).is_some() {
@@ -334,6 +334,9 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
         if name.starts_with("OP_") || matches!(name.as_ref(), "TALOSCONFIG" | "KUBECONFIG") {
             command.env_remove(&key);
         }
+    }
+    for (key, value) in git_settings(&world, &url) {
+        command.env(key, value);
     }
     command
         .env("PATH", &joined)
@@ -363,6 +366,22 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
         words[0].to_string_lossy(),
         command.exec()
     ))
+}
+
+/// Returns what makes git take the world's own folder for the room's remote.
+fn git_settings(world: &Path, url: &str) -> Vec<(String, String)> {
+    let remote = world.join("remote.git");
+    let settings = [
+        (format!("url.{}.insteadOf", remote.display()), url),
+        ("user.name".to_string(), "lab"),
+        ("user.email".to_string(), "lab@localhost"),
+    ];
+    let mut all = vec![("GIT_CONFIG_COUNT".to_string(), settings.len().to_string())];
+    for (at, (key, value)) in settings.into_iter().enumerate() {
+        all.push((format!("GIT_CONFIG_KEY_{at}"), key));
+        all.push((format!("GIT_CONFIG_VALUE_{at}"), value.to_string()));
+    }
+    all
 }
 
 fn calls(path: &Path) -> Result<String, String> {

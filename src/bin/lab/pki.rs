@@ -189,7 +189,7 @@ fn params(common_name: &str, organization: &str, days: u32) -> CertificateParams
     params
 }
 
-fn authority(organization: &str, ed25519: bool) -> Result<(String, String), String> {
+pub(crate) fn authority(organization: &str, ed25519: bool) -> Result<(String, String), String> {
     let key = new_key(ed25519)?;
     let mut params = params("", organization, CA_DAYS);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);

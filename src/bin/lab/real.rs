@@ -6,6 +6,7 @@
 //! A *guard* beside the keeper ends all of it as soon as the keeper is no more, however that came. Everything listens on loopback only.
 
 pub(crate) mod api;
+mod chart;
 pub(crate) mod guard;
 pub(crate) mod identity;
 pub(crate) mod keeper;
@@ -14,22 +15,28 @@ mod plane;
 mod program;
 mod proxy;
 pub(crate) mod tool;
+mod web;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::site::Site;
+
 /// The tools that are real in a real world; the others are played.
 pub(crate) const TOOLS: [&str; 5] = ["kubectl", "helm", "flux", "cilium", "kustomize"];
 
 /// The programs that a real world needs besides.
-const PROGRAMS: [&str; 5] = [
+const PROGRAMS: [&str; 8] = [
     "etcd",
     "kube-apiserver",
     "kube-controller-manager",
     "kube-scheduler",
     "kwok",
+    "web",
+    "source-controller",
+    "kustomize-controller",
 ];
 
 /// What is written down once, when the world is made.
@@ -76,10 +83,11 @@ impl Setup {
     }
 
     /// Writes the setup of a new world.
-    pub(crate) fn create(&self, world: &Path) -> std::io::Result<()> {
+    pub(crate) fn create(&self, world: &Path, site: &Site) -> std::io::Result<()> {
         for place in ["log", "users"] {
             fs::create_dir_all(folder(world).join(place))?;
         }
+        web::create(world, &self.tools, site)?;
         fs::write(
             folder(world).join("setup.json"),
             serde_json::to_string(self)?,

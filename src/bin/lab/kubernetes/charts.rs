@@ -97,7 +97,37 @@ pub(crate) fn pull(outside: &mut Outside, url: &str, version: &str) -> Result<Ch
     ))
 }
 
+/// Returns every chart, in every version, with the addresses that it is known under.
+pub(crate) fn all() -> Result<Vec<(Vec<String>, Chart)>, String> {
+    let mut all = Vec::new();
+    for (about, template) in ALL {
+        let about: About = serde_yaml::from_str(about)
+            .map_err(|error| format!("a chart of the lab cannot be read: {error}"))?;
+        for (version, app) in &about.versions {
+            let chart = Chart {
+                name: about.name.clone(),
+                version: version.clone(),
+                app_version: app.clone(),
+                defaults: about.values.clone(),
+                template,
+            };
+            all.push((about.urls.clone(), chart));
+        }
+    }
+    Ok(all)
+}
+
 impl Chart {
+    /// Returns the values that count where none are given.
+    pub(crate) fn defaults(&self) -> &Value {
+        &self.defaults
+    }
+
+    /// Returns the template of its objects.
+    pub(crate) fn template(&self) -> &'static str {
+        self.template
+    }
+
     /// Returns the digest that a registry would name.
     pub(crate) fn digest(&self) -> String {
         format!(

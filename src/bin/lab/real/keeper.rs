@@ -19,7 +19,7 @@ use super::identity::{Identity, MARK, end_marked, marked};
 use super::plane::Plane;
 use super::program::appended;
 use super::proxy::{self, Connections};
-use super::{Setup, folder};
+use super::{Setup, folder, web};
 use crate::clock;
 use crate::world::World;
 use crate::world::store::Folder;
@@ -50,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) proxy: u16,
     /// Where the API server of each cluster listens.
     pub(crate) servers: Mutex<BTreeMap<usize, u16>>,
+    /// Where what is outside of the room is served.
+    pub(crate) web: Mutex<Option<u16>>,
     /// What goes through the proxy now.
     pub(crate) connections: Connections,
     /// The world as it was last seen.
@@ -222,11 +224,14 @@ fn keep(world: &Path) -> io::Result<String> {
         setup,
         proxy: port,
         servers: Mutex::default(),
+        web: Mutex::default(),
         connections: Connections::default(),
         seen: Mutex::new(Arc::new(Folder::new(world).peek()?)),
     });
     let doors = Arc::clone(&shared);
     std::thread::spawn(move || proxy::serve(&listener, &doors));
+    let outside = Arc::clone(&shared);
+    std::thread::spawn(move || web::run(&outside));
     write_state(&folder, own, &guard, port)?;
     let mut planes = 0;
     let mut needed = Instant::now();

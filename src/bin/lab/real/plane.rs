@@ -31,6 +31,9 @@ const RENEWAL: Duration = Duration::from_secs(3);
 /// A program that ends sooner has not found its port free, or worse.
 const SHORT: Duration = Duration::from_secs(3);
 
+/// Flux's controllers that are real.
+const CONTROLLERS: [&str; 2] = ["source-controller", "kustomize-controller"];
+
 /// The ports of a control plane, all on loopback.
 #[derive(Debug, Clone, Copy)]
 struct Ports {
@@ -159,7 +162,8 @@ impl Plane {
         for (name, start) in self.second(ports, &facts, world) {
             self.start(name, &start)?;
         }
-        self.kubelets(world, ports)
+        self.kubelets(world, ports)?;
+        self.controllers(world)
     }
 
     /// Looks after those who have ended; ports may have been taken by others since they were chosen.
@@ -289,7 +293,7 @@ impl Plane {
             program: self.shared.setup.tools.join(name),
             argv: argv.to_vec(),
             // Whatever one of them would call outside ends at the proxy.
-            env: tool::surroundings(self.shared.proxy),
+            env: tool::surroundings(&self.shared.world, self.shared.proxy),
             log: folder(&self.shared.world)
                 .join("log")
                 .join(format!("{}-{name}.log", self.name)),
@@ -420,6 +424,61 @@ impl Plane {
             ("kube-scheduler", self.program("kube-scheduler", &scheduler)),
             ("kwok", self.program("kwok", &kwok)),
         ]
+    }
+
+    /// Flux's real controllers run where their Deployments are ready, and end with these.
+    fn controllers(&mut self, world: &World) -> io::Result<()> {
+        for name in CONTROLLERS {
+            let path = format!("/apis/apps/v1/namespaces/flux-system/deployments/{name}");
+            let found = self.api.get(&path)?;
+            let wanted = found.good() && found.json()["status"]["readyReplicas"].as_u64() > Some(0);
+            if wanted && !self.running.contains_key(name) {
+                let start = self.controller(name, world)?;
+                self.start(name, &start)?;
+            } else if !wanted && let Some(mut running) = self.running.remove(name) {
+                running.end();
+            }
+        }
+        Ok(())
+    }
+
+    fn controller(&self, name: &str, world: &World) -> io::Result<Start> {
+        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let own = self.path(name);
+        fs::create_dir_all(self.folder.join(name).join("tmp"))?;
+        let mut argv = words(&[
+            ("--metrics-addr", "0"),
+            ("--health-addr", "127.0.0.1:0"),
+            ("--events-addr", ""),
+            ("--enable-leader-election", "false"),
+            ("--watch-all-namespaces", "true"),
+        ]);
+        if name == "source-controller" {
+            let address = format!("127.0.0.1:{port}");
+            argv.extend(words(&[
+                ("--storage-path", &own),
+                ("--storage-addr", &address),
+                ("--storage-adv-addr", &address),
+            ]));
+        } else {
+            // Half a minute of the lab's time, as in a real cluster.
+            let seconds = (30.0 / world.speed).max(1.0);
+            argv.extend(words(&[(
+                "--requeue-dependency",
+                &format!("{seconds:.1}s"),
+            )]));
+        }
+        let mut start = self.program(name, &argv);
+        start.env.extend(
+            [
+                ("KUBECONFIG", self.path("kubeconfig")),
+                ("RUNTIME_NAMESPACE", "flux-system".to_string()),
+                ("HOME", own.clone()),
+                ("TMPDIR", format!("{own}/tmp")),
+            ]
+            .map(|(key, value)| (key.to_string(), value)),
+        );
+        Ok(start)
     }
 
     /// The address that the cluster's own Service leads to: data, never called by anybody here.
@@ -569,7 +628,7 @@ fn words(pairs: &[(&str, &str)]) -> Vec<String> {
 }
 
 /// Writes a line into the keeper's log.
-fn complain(name: &str, what: &str) {
+pub(super) fn complain(name: &str, what: &str) {
     let line = format!(
         "{} {name}: {what}\n",
         crate::clock::rfc3339(crate::clock::wall_ms())

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::keeper::Shared;
+use super::web;
 use crate::world::Port;
 use crate::world::World;
 use crate::world::store::Folder;
@@ -44,7 +45,8 @@ impl Connections {
     pub(crate) fn cut(&self, world: &World) {
         let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, address, near, far) in open.iter() {
-            if !world.api_answers(address) {
+            // What is outside has no address of the room, and is never cut.
+            if !address.is_empty() && !world.api_answers(address) {
                 near.shutdown(Shutdown::Both).ok();
                 far.shutdown(Shutdown::Both).ok();
             }
@@ -73,7 +75,7 @@ fn attend(mut near: TcpStream, shared: &Shared) -> io::Result<()> {
         words.next().unwrap_or_default(),
     );
     let met = if method == "CONNECT" {
-        meet(target, shared)
+        outside(target, shared).unwrap_or_else(|| meet(target, shared))
     } else {
         Err(format!("the lab's proxy leads nowhere outside: {target}"))
     };
@@ -103,6 +105,18 @@ fn head(stream: &mut TcpStream) -> io::Result<String> {
         head.push(byte[0]);
     }
     Ok(String::from_utf8_lossy(&head).into_owned())
+}
+
+/// Connects to a host of the outside that is served here; nothing if it is none.
+fn outside(target: &str, shared: &Shared) -> Option<Result<(String, TcpStream), String>> {
+    let host = target.strip_suffix(":443")?;
+    if !web::serves(&shared.world().site, host) {
+        return None;
+    }
+    let port = *shared.web.lock().unwrap_or_else(PoisonError::into_inner);
+    let far = port.and_then(|port| TcpStream::connect(("127.0.0.1", port)).ok());
+    let refused = || format!("dial tcp {host}:443: connect: connection refused");
+    Some(far.map(|far| (String::new(), far)).ok_or_else(refused))
 }
 
 /// Connects to what a name or an address of the room stands for; otherwise says what a dial would have said.
