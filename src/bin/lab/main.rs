@@ -15,9 +15,13 @@ mod fault;
 mod jsonpath;
 mod kube;
 mod kubectl;
+#[expect(dead_code, reason = "the commands that use it come next")]
+mod kubernetes;
 mod machineconfig;
 mod op;
 mod pki;
+#[expect(dead_code, reason = "the commands that use it come next")]
+mod remote;
 mod room;
 mod site;
 mod talosctl;

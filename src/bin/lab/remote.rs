@@ -145,7 +145,11 @@ impl Remote {
             let id = word(self.git(&["hash-object", "-w", "--stdin"], text.as_bytes(), set)?);
             entries.push_str(&["100644 ", &id, "\t", path, "\n"].concat());
         }
-        self.git(&["update-index", "--add", "--index-info"], entries.as_bytes(), set)?;
+        self.git(
+            &["update-index", "--add", "--index-info"],
+            entries.as_bytes(),
+            set,
+        )?;
         let tree = word(self.git(&["write-tree"], b"", set)?);
         if let Some(before) = before {
             let old = word(self.git(&["rev-parse", &format!("{before}^{{tree}}")], b"", set)?);
@@ -160,7 +164,11 @@ impl Remote {
         let commit = word(self.git(&words, message.as_bytes(), set)?);
         let name = format!("refs/heads/{branch}");
         let zero = "0".repeat(40);
-        self.git(&["update-ref", &name, &commit, before.unwrap_or(&zero)], b"", set)?;
+        self.git(
+            &["update-ref", &name, &commit, before.unwrap_or(&zero)],
+            b"",
+            set,
+        )?;
         Ok(commit)
     }
 

@@ -196,9 +196,13 @@ fn plain_secret(object: &mut Value) {
     }
     let plain = members(&object["stringData"]);
     for (name, value) in plain {
-        let coded = base64::engine::general_purpose::STANDARD
-            .encode(value.as_str().unwrap_or_default());
-        set(object, &format!("/data/{}", name.replace('/', "~1")), json!(coded));
+        let coded =
+            base64::engine::general_purpose::STANDARD.encode(value.as_str().unwrap_or_default());
+        set(
+            object,
+            &format!("/data/{}", name.replace('/', "~1")),
+            json!(coded),
+        );
     }
     if let Some(members) = object.as_object_mut() {
         members.shift_remove("stringData");
@@ -208,7 +212,15 @@ fn plain_secret(object: &mut Value) {
 
 fn without_identity(object: &Value) -> Value {
     let mut wish = object.clone();
-    for name in ["name", "namespace", "uid", "resourceVersion", "creationTimestamp", "managedFields", "generation"] {
+    for name in [
+        "name",
+        "namespace",
+        "uid",
+        "resourceVersion",
+        "creationTimestamp",
+        "managedFields",
+        "generation",
+    ] {
         super::value::unset(&mut wish, "/metadata", name);
     }
     if let Some(members) = wish.as_object_mut() {
@@ -223,19 +235,29 @@ fn without_identity(object: &Value) -> Value {
 fn wishes(object: &Value) -> Vec<(String, Value)> {
     list(object, "/metadata/managedFields")
         .iter()
-        .map(|entry| (text(entry, "/manager").to_string(), entry["fieldsV1"].clone()))
+        .map(|entry| {
+            (
+                text(entry, "/manager").to_string(),
+                entry["fieldsV1"].clone(),
+            )
+        })
         .collect()
 }
 
 fn remember(object: &mut Value, how: How<'_>, wish: &Value, date: String) {
     let mut entries = list(object, "/metadata/managedFields").to_vec();
-    match entries.iter_mut().find(|entry| entry["manager"] == how.manager) {
+    match entries
+        .iter_mut()
+        .find(|entry| entry["manager"] == how.manager)
+    {
         Some(entry) if entry["fieldsV1"] == *wish => {}
         Some(entry) => {
             entry["fieldsV1"] = wish.clone();
             entry["time"] = json!(date);
         }
-        None => entries.push(json!({ "manager": how.manager, "operation": "Apply", "fieldsV1": wish, "time": date })),
+        None => entries.push(
+            json!({ "manager": how.manager, "operation": "Apply", "fieldsV1": wish, "time": date }),
+        ),
     }
     if how.force {
         for entry in &mut entries {
@@ -269,7 +291,9 @@ fn conflicts(old: &Value, wish: &Value, manager: &str) -> Vec<(String, String)> 
     let mut found = Vec::new();
     for (other, theirs) in wishes(old) {
         if other != manager {
-            clash(&theirs, wish, "", &mut |field| found.push((other.clone(), field)));
+            clash(&theirs, wish, "", &mut |field| {
+                found.push((other.clone(), field))
+            });
         }
     }
     found
@@ -363,7 +387,9 @@ fn validate(kind: &Kind, object: &Value) -> Result<(), Refusal> {
                 }
             }
         }
-        "HelmRelease.helm.toolkit.fluxcd.io" | "OCIRepository.source.toolkit.fluxcd.io" | "GitRepository.source.toolkit.fluxcd.io" => {
+        "HelmRelease.helm.toolkit.fluxcd.io"
+        | "OCIRepository.source.toolkit.fluxcd.io"
+        | "GitRepository.source.toolkit.fluxcd.io" => {
             if object["spec"].get("interval").is_none() {
                 return invalid("spec.interval: Required value");
             }
@@ -371,7 +397,11 @@ fn validate(kind: &Kind, object: &Value) -> Result<(), Refusal> {
         _ => {}
     }
     let texts = matches!(kind.id().as_str(), "ConfigMap" | "Secret");
-    if texts && let Some((field, value)) = members(&object["data"]).iter().find(|(_, value)| !value.is_string()) {
+    if texts
+        && let Some((field, value)) = members(&object["data"])
+            .iter()
+            .find(|(_, value)| !value.is_string())
+    {
         return Err(Refusal::Invalid(format!(
             "{name}: .data.{field}: expected string, got &value.valueUnstructured{{Value:{value}}}"
         )));
@@ -389,7 +419,11 @@ fn defaults(
         "Service" => service(store, outside, object, old)?,
         "Namespace" => {
             let name = text(object, "/metadata/name").to_string();
-            set(object, "/metadata/labels/kubernetes.io~1metadata.name", json!(name));
+            set(
+                object,
+                "/metadata/labels/kubernetes.io~1metadata.name",
+                json!(name),
+            );
             set(object, "/spec/finalizers", json!(["kubernetes"]));
             if text(object, "/status/phase").is_empty() {
                 set(object, "/status/phase", json!("Active"));
@@ -398,7 +432,10 @@ fn defaults(
         "Deployment.apps" if object["spec"].get("replicas").is_none() => {
             set(object, "/spec/replicas", json!(1));
         }
-        "Kustomization.kustomize.toolkit.fluxcd.io" | "GitRepository.source.toolkit.fluxcd.io" | "OCIRepository.source.toolkit.fluxcd.io" | "HelmRelease.helm.toolkit.fluxcd.io" => {
+        "Kustomization.kustomize.toolkit.fluxcd.io"
+        | "GitRepository.source.toolkit.fluxcd.io"
+        | "OCIRepository.source.toolkit.fluxcd.io"
+        | "HelmRelease.helm.toolkit.fluxcd.io" => {
             if object.get("status").is_none() {
                 object["status"] = json!({ "observedGeneration": -1 });
             }
@@ -423,16 +460,24 @@ fn service(
     let (namespace, name) = place(object);
     let (namespace, name) = (namespace.to_string(), name.to_string());
     let invalid = |what: String| {
-        Err(Refusal::Invalid(format!("The Service \"{name}\" is invalid: {what}")))
+        Err(Refusal::Invalid(format!(
+            "The Service \"{name}\" is invalid: {what}"
+        )))
     };
     let asked = text(object, "/spec/clusterIP").to_string();
-    let was = old.map(|old| text(old, "/spec/clusterIP").to_string()).unwrap_or_default();
+    let was = old
+        .map(|old| text(old, "/spec/clusterIP").to_string())
+        .unwrap_or_default();
     if !was.is_empty() && !asked.is_empty() && asked != was {
-        return invalid("spec.clusterIPs[0]: Invalid value: []string{".to_string() + &format!("\"{asked}\"}}: may not change once set"));
+        return invalid(
+            "spec.clusterIPs[0]: Invalid value: []string{".to_string()
+                + &format!("\"{asked}\"}}: may not change once set"),
+        );
     }
     let taken = |ip: &str| {
         store.list("Service").iter().any(|other| {
-            text(other, "/spec/clusterIP") == ip && place(other) != (namespace.as_str(), name.as_str())
+            text(other, "/spec/clusterIP") == ip
+                && place(other) != (namespace.as_str(), name.as_str())
         })
     };
     let net: Option<ipnet::Ipv4Net> = outside.service_cidr.parse().ok();
@@ -446,12 +491,19 @@ fn service(
     } else if asked == "None" {
         asked
     } else {
-        let inside = asked.parse().is_ok_and(|ip: std::net::Ipv4Addr| net.is_some_and(|net| net.contains(&ip)));
+        let inside = asked
+            .parse()
+            .is_ok_and(|ip: std::net::Ipv4Addr| net.is_some_and(|net| net.contains(&ip)));
         if !inside {
-            return invalid(format!("spec.clusterIPs: Invalid value: [\"{asked}\"]: failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range. The range of valid IPs is {}", outside.service_cidr));
+            return invalid(format!(
+                "spec.clusterIPs: Invalid value: [\"{asked}\"]: failed to allocate IP {asked}: the provided IP ({asked}) is not in the valid range. The range of valid IPs is {}",
+                outside.service_cidr
+            ));
         }
         if taken(&asked) {
-            return invalid(format!("spec.clusterIPs: Invalid value: [\"{asked}\"]: failed to allocate IP {asked}: provided IP is already allocated"));
+            return invalid(format!(
+                "spec.clusterIPs: Invalid value: [\"{asked}\"]: failed to allocate IP {asked}: provided IP is already allocated"
+            ));
         }
         asked
     };
@@ -476,12 +528,22 @@ mod tests {
 
     fn store() -> Objects {
         let mut objects = Objects::new(1, 1_790_000_000_000, 0);
-        objects.write(json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "default" } }));
+        objects.write(
+            json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": "default" } }),
+        );
         objects
     }
 
-    const ME: How<'_> = How { manager: "me", force: false, dry: false };
-    const YOU: How<'_> = How { manager: "you", force: false, dry: false };
+    const ME: How<'_> = How {
+        manager: "me",
+        force: false,
+        dry: false,
+    };
+    const YOU: How<'_> = How {
+        manager: "you",
+        force: false,
+        dry: false,
+    };
 
     #[test]
     fn fields_of_others_stay_and_own_ones_go_when_they_are_no_longer_named() {
@@ -498,13 +560,47 @@ mod tests {
     #[test]
     fn what_another_owns_is_a_conflict_unless_it_is_taken() {
         let (mut store, outside) = (store(), Outside::default());
-        apply(&mut store, &outside, map(&json!({ "a": "1" })), "default", ME).unwrap();
-        let refused = apply(&mut store, &outside, map(&json!({ "a": "2" })), "default", YOU).unwrap_err();
-        assert_eq!(refused.to_string(), "Apply failed with 1 conflict: conflict with \"me\": .data.a");
-        apply(&mut store, &outside, map(&json!({ "a": "2" })), "default", How { force: true, ..YOU }).unwrap();
+        apply(
+            &mut store,
+            &outside,
+            map(&json!({ "a": "1" })),
+            "default",
+            ME,
+        )
+        .unwrap();
+        let refused = apply(
+            &mut store,
+            &outside,
+            map(&json!({ "a": "2" })),
+            "default",
+            YOU,
+        )
+        .unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "Apply failed with 1 conflict: conflict with \"me\": .data.a"
+        );
+        apply(
+            &mut store,
+            &outside,
+            map(&json!({ "a": "2" })),
+            "default",
+            How { force: true, ..YOU },
+        )
+        .unwrap();
         // Who gave a field up may not take it away by leaving it out.
-        apply(&mut store, &outside, map(&json!({ "b": "1" })), "default", ME).unwrap();
-        assert_eq!(store.get("ConfigMap", "default", "c1").unwrap()["data"]["a"], "2");
+        apply(
+            &mut store,
+            &outside,
+            map(&json!({ "b": "1" })),
+            "default",
+            ME,
+        )
+        .unwrap();
+        assert_eq!(
+            store.get("ConfigMap", "default", "c1").unwrap()["data"]["a"],
+            "2"
+        );
     }
 
     #[test]
@@ -514,20 +610,50 @@ mod tests {
         let refused = apply(&mut store, &outside, object, "default", ME).unwrap_err();
         assert!(matches!(refused, Refusal::NoKind { .. }));
         let object = json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "x", "namespace": "nope" } });
-        assert_eq!(apply(&mut store, &outside, object, "default", ME), Err(Refusal::NoNamespace("nope".to_string())));
+        assert_eq!(
+            apply(&mut store, &outside, object, "default", ME),
+            Err(Refusal::NoNamespace("nope".to_string()))
+        );
     }
 
     #[test]
     fn services_get_addresses_from_the_network_and_keep_them() {
         let mut store = store();
-        let outside = Outside { service_cidr: "10.245.0.0/16".to_string(), ..Outside::default() };
+        let outside = Outside {
+            service_cidr: "10.245.0.0/16".to_string(),
+            ..Outside::default()
+        };
         let service = |name: &str, spec: Value| json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": "default" }, "spec": spec });
         apply(&mut store, &outside, service("a", json!({})), "default", ME).unwrap();
-        apply(&mut store, &outside, service("dns", json!({ "clusterIP": "10.245.0.10" })), "default", ME).unwrap();
-        assert_eq!(store.get("Service", "default", "dns").unwrap()["spec"]["clusterIP"], "10.245.0.10");
-        let taken = apply(&mut store, &outside, service("b", json!({ "clusterIP": "10.245.0.10" })), "default", ME).unwrap_err();
+        apply(
+            &mut store,
+            &outside,
+            service("dns", json!({ "clusterIP": "10.245.0.10" })),
+            "default",
+            ME,
+        )
+        .unwrap();
+        assert_eq!(
+            store.get("Service", "default", "dns").unwrap()["spec"]["clusterIP"],
+            "10.245.0.10"
+        );
+        let taken = apply(
+            &mut store,
+            &outside,
+            service("b", json!({ "clusterIP": "10.245.0.10" })),
+            "default",
+            ME,
+        )
+        .unwrap_err();
         assert!(taken.to_string().contains("already allocated"));
-        let foreign = apply(&mut store, &outside, service("b", json!({ "clusterIP": "10.1.0.10" })), "default", ME).unwrap_err();
+        let foreign = apply(
+            &mut store,
+            &outside,
+            service("b", json!({ "clusterIP": "10.1.0.10" })),
+            "default",
+            ME,
+        )
+        .unwrap_err();
         assert!(foreign.to_string().contains("not in the valid range"));
     }
 }

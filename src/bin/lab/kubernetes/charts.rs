@@ -13,12 +13,30 @@ use crate::fault::Kind;
 
 /// Folder, what it is, objects.
 const ALL: &[(&str, &str)] = &[
-    (include_str!("charts/cilium/chart.yaml"), include_str!("charts/cilium/objects.yaml")),
-    (include_str!("charts/coredns/chart.yaml"), include_str!("charts/coredns/objects.yaml")),
-    (include_str!("charts/external-dns/chart.yaml"), include_str!("charts/external-dns/objects.yaml")),
-    (include_str!("charts/external-secrets/chart.yaml"), include_str!("charts/external-secrets/objects.yaml")),
-    (include_str!("charts/prometheus-operator-crds/chart.yaml"), include_str!("charts/prometheus-operator-crds/objects.yaml")),
-    (include_str!("charts/spegel/chart.yaml"), include_str!("charts/spegel/objects.yaml")),
+    (
+        include_str!("charts/cilium/chart.yaml"),
+        include_str!("charts/cilium/objects.yaml"),
+    ),
+    (
+        include_str!("charts/coredns/chart.yaml"),
+        include_str!("charts/coredns/objects.yaml"),
+    ),
+    (
+        include_str!("charts/external-dns/chart.yaml"),
+        include_str!("charts/external-dns/objects.yaml"),
+    ),
+    (
+        include_str!("charts/external-secrets/chart.yaml"),
+        include_str!("charts/external-secrets/objects.yaml"),
+    ),
+    (
+        include_str!("charts/prometheus-operator-crds/chart.yaml"),
+        include_str!("charts/prometheus-operator-crds/objects.yaml"),
+    ),
+    (
+        include_str!("charts/spegel/chart.yaml"),
+        include_str!("charts/spegel/objects.yaml"),
+    ),
 ];
 
 /// What Flux's own manifests hold.
@@ -52,23 +70,41 @@ struct About {
 /// Pulls a chart from its registry.
 pub(crate) fn pull(outside: &mut Outside, url: &str, version: &str) -> Result<Chart, String> {
     let bare = url.trim_start_matches("oci://");
-    let missing = outside.feels(Kind::ChartMissing, bare.rsplit('/').next().unwrap_or_default()).is_some();
+    let missing = outside
+        .feels(
+            Kind::ChartMissing,
+            bare.rsplit('/').next().unwrap_or_default(),
+        )
+        .is_some();
     for (about, template) in ALL {
-        let about: About = serde_yaml::from_str(about).map_err(|error| format!("a chart of the lab cannot be read: {error}"))?;
+        let about: About = serde_yaml::from_str(about)
+            .map_err(|error| format!("a chart of the lab cannot be read: {error}"))?;
         if missing || !about.urls.iter().any(|known| known == bare) {
             continue;
         }
         if let Some(app) = about.versions.get(version) {
-            return Ok(Chart { name: about.name, version: version.to_string(), app_version: app.clone(), defaults: about.values, template });
+            return Ok(Chart {
+                name: about.name,
+                version: version.to_string(),
+                app_version: app.clone(),
+                defaults: about.values,
+                template,
+            });
         }
     }
-    Err(format!("failed to perform \"FetchReference\" on source: {bare}:{version}: not found"))
+    Err(format!(
+        "failed to perform \"FetchReference\" on source: {bare}:{version}: not found"
+    ))
 }
 
 impl Chart {
     /// Returns the digest that a registry would name.
     pub(crate) fn digest(&self) -> String {
-        format!("sha256:{}", blake3::hash(format!("{} {} {}", self.name, self.version, self.template).as_bytes()).to_hex())
+        format!(
+            "sha256:{}",
+            blake3::hash(format!("{} {} {}", self.name, self.version, self.template).as_bytes())
+                .to_hex()
+        )
     }
 
     /// Returns the values with the defaults below them.
@@ -79,7 +115,13 @@ impl Chart {
     }
 
     /// Returns the objects that the chart makes from values.
-    pub(crate) fn render(&self, store: &dyn Store, release: &str, namespace: &str, values: &Value) -> Result<Vec<Value>, String> {
+    pub(crate) fn render(
+        &self,
+        store: &dyn Store,
+        release: &str,
+        namespace: &str,
+        values: &Value,
+    ) -> Result<Vec<Value>, String> {
         let merged = self.merged(values);
         let secrets: serde_json::Map<String, Value> = store
             .list("Secret")
@@ -102,8 +144,15 @@ impl Chart {
         });
         let text = engine
             .render_str(self.template, minijinja::value::Serde(&context))
-            .map_err(|error| format!("template: {}/templates/objects.yaml: {error:#}", self.name))?;
-        documents(&text).map_err(|error| format!("YAML parse error on {}/templates/objects.yaml: {error}", self.name))
+            .map_err(|error| {
+                format!("template: {}/templates/objects.yaml: {error:#}", self.name)
+            })?;
+        documents(&text).map_err(|error| {
+            format!(
+                "YAML parse error on {}/templates/objects.yaml: {error}",
+                self.name
+            )
+        })
     }
 }
 
@@ -138,19 +187,34 @@ fn definitions(text: &str) -> Vec<Value> {
             let [group, kind, plural, versions, scope] = cells[..] else {
                 return None;
             };
-            Some(super::models::definition(group, kind, plural, versions, scope == "Namespaced"))
+            Some(super::models::definition(
+                group,
+                kind,
+                plural,
+                versions,
+                scope == "Namespaced",
+            ))
         })
         .collect()
 }
 
 /// Returns the definitions that an address holds, if the lab knows it.
 pub(crate) fn at_address(url: &str) -> Option<Vec<Value>> {
-    let rest = url.strip_prefix("https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.4.0/")?;
+    let rest = url
+        .strip_prefix("https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.4.0/")?;
     (rest == "standard-install.yaml").then(|| {
         let mut all = definitions(GATEWAY);
         for one in &mut all {
-            super::value::set(one, "/metadata/annotations/gateway.networking.k8s.io~1bundle-version", json!("v1.4.0"));
-            super::value::set(one, "/metadata/annotations/gateway.networking.k8s.io~1channel", json!("standard"));
+            super::value::set(
+                one,
+                "/metadata/annotations/gateway.networking.k8s.io~1bundle-version",
+                json!("v1.4.0"),
+            );
+            super::value::set(
+                one,
+                "/metadata/annotations/gateway.networking.k8s.io~1channel",
+                json!("standard"),
+            );
         }
         all
     })
@@ -163,7 +227,10 @@ pub(crate) fn flux(version: &str, registry: &str, components: &[String]) -> Vec<
         "apiVersion": "v1", "kind": "Namespace",
         "metadata": { "name": "flux-system", "labels": labels_with(&labels, &[("pod-security.kubernetes.io/warn", "restricted"), ("pod-security.kubernetes.io/warn-version", "latest")]) },
     })];
-    let (rows, images): (Vec<&str>, Vec<&str>) = FLUX.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).partition(|line| !line.starts_with("image "));
+    let (rows, images): (Vec<&str>, Vec<&str>) = FLUX
+        .lines()
+        .filter(|line| !line.starts_with('#') && !line.is_empty())
+        .partition(|line| !line.starts_with("image "));
     for mut one in definitions(&rows.join("\n")) {
         one["metadata"]["labels"] = labels.clone();
         all.push(one);
@@ -177,7 +244,10 @@ pub(crate) fn flux(version: &str, registry: &str, components: &[String]) -> Vec<
             continue;
         }
         all.push(json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": { "name": name, "namespace": "flux-system", "labels": labels } }));
-        let mut args = vec!["--watch-all-namespaces=true".to_string(), "--log-level=info".to_string()];
+        let mut args = vec![
+            "--watch-all-namespaces=true".to_string(),
+            "--log-level=info".to_string(),
+        ];
         if name != "notification-controller" {
             args.push("--enable-leader-election".to_string());
         }
@@ -185,7 +255,13 @@ pub(crate) fn flux(version: &str, registry: &str, components: &[String]) -> Vec<
             all.push(json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": name, "namespace": "flux-system", "labels": labels },
                 "spec": { "type": "ClusterIP", "selector": { "app": name }, "ports": [{ "name": "http", "port": 80, "targetPort": "http" }] } }));
         }
-        let meta = labels_with(&labels, &[("app.kubernetes.io/component", name), ("control-plane", "controller")]);
+        let meta = labels_with(
+            &labels,
+            &[
+                ("app.kubernetes.io/component", name),
+                ("control-plane", "controller"),
+            ],
+        );
         all.push(json!({
             "apiVersion": "apps/v1", "kind": "Deployment",
             "metadata": { "name": name, "namespace": "flux-system", "labels": meta },
@@ -212,7 +288,7 @@ fn labels_with(labels: &Value, more: &[(&str, &str)]) -> Value {
 
 #[cfg(test)]
 mod tests {
-    use super::{About, ALL, at_address, flux};
+    use super::{ALL, About, at_address, flux};
     use crate::kubernetes::objects::Objects;
     use crate::kubernetes::outside::Outside;
     use serde_json::json;
@@ -225,20 +301,35 @@ mod tests {
             let about: About = serde_yaml::from_str(about).unwrap();
             let version = about.versions.keys().next().unwrap();
             let chart = super::pull(&mut outside, &about.urls[0], version).unwrap();
-            let objects = chart.render(&store, &about.name, "here", &json!({})).unwrap();
+            let objects = chart
+                .render(&store, &about.name, "here", &json!({}))
+                .unwrap();
             assert!(!objects.is_empty(), "{}", about.name);
             for object in objects {
-                assert!(object["kind"].is_string() && object["metadata"]["name"].is_string(), "{}: {object}", about.name);
+                assert!(
+                    object["kind"].is_string() && object["metadata"]["name"].is_string(),
+                    "{}: {object}",
+                    about.name
+                );
             }
         }
-        assert!(super::pull(&mut outside, "quay.io/cilium/charts/cilium", "0.0.1").unwrap_err().ends_with("quay.io/cilium/charts/cilium:0.0.1: not found"));
+        assert!(
+            super::pull(&mut outside, "quay.io/cilium/charts/cilium", "0.0.1")
+                .unwrap_err()
+                .ends_with("quay.io/cilium/charts/cilium:0.0.1: not found")
+        );
     }
 
     #[test]
     fn definitions_and_controllers_are_there() {
         assert_eq!(at_address("https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.4.0/standard-install.yaml").unwrap().len(), 6);
         assert!(at_address("https://example.com/x").is_none());
-        let all = flux("v2.7.2", "ghcr.io/fluxcd", &["source-controller".to_string()]);
-        assert!(all.iter().any(|object| object["kind"] == "Deployment" && object["metadata"]["name"] == "source-controller"));
+        let all = flux(
+            "v2.7.2",
+            "ghcr.io/fluxcd",
+            &["source-controller".to_string()],
+        );
+        assert!(all.iter().any(|object| object["kind"] == "Deployment"
+            && object["metadata"]["name"] == "source-controller"));
     }
 }

@@ -36,13 +36,17 @@ pub(crate) fn text(text: &str, variables: &Variables, strict: bool) -> Result<St
 }
 
 fn variable(inside: &str, variables: &Variables, strict: bool) -> Result<String, String> {
-    let end = inside.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').unwrap_or(inside.len());
+    let end = inside
+        .find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_')
+        .unwrap_or(inside.len());
     let (name, function) = inside.split_at(end);
     let value = variables.get(name);
     let filled = value.filter(|value| !value.is_empty());
     for (operator, takes) in [(":-", filled), (":=", filled), ("-", value), ("=", value)] {
         if let Some(default) = function.strip_prefix(operator) {
-            return Ok(takes.cloned().unwrap_or_else(|| default.trim_matches('"').to_string()));
+            return Ok(takes
+                .cloned()
+                .unwrap_or_else(|| default.trim_matches('"').to_string()));
         }
     }
     if !function.is_empty() {
@@ -61,12 +65,18 @@ pub(crate) fn object(value: &Value, variables: &Variables, strict: bool) -> Resu
         Value::Object(members) => {
             let mut done = serde_json::Map::new();
             for (name, inner) in members {
-                done.insert(text(name, variables, strict)?, object(inner, variables, strict)?);
+                done.insert(
+                    text(name, variables, strict)?,
+                    object(inner, variables, strict)?,
+                );
             }
             Value::Object(done)
         }
         Value::Array(items) => {
-            let items: Result<Vec<Value>, String> = items.iter().map(|item| object(item, variables, strict)).collect();
+            let items: Result<Vec<Value>, String> = items
+                .iter()
+                .map(|item| object(item, variables, strict))
+                .collect();
             Value::Array(items?)
         }
         Value::String(word) if word.contains('$') => {
@@ -98,26 +108,46 @@ mod tests {
     use serde_json::json;
 
     fn variables() -> Variables {
-        [("ID", "1"), ("NET", "[\"10.0.0.0/8\"]"), ("NAME", "infra"), ("EMPTY", "")]
-            .into_iter()
-            .map(|(name, value)| (name.to_string(), value.to_string()))
-            .collect()
+        [
+            ("ID", "1"),
+            ("NET", "[\"10.0.0.0/8\"]"),
+            ("NAME", "infra"),
+            ("EMPTY", ""),
+        ]
+        .into_iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()))
+        .collect()
     }
 
     #[test]
     fn the_recorded_answers() {
         let none = Variables::new();
         assert_eq!(text("a: ${X}", &none, false).unwrap(), "a: ");
-        assert_eq!(text("a: ${X}", &none, true).unwrap_err(), "variable not set (strict mode): \"X\"");
-        assert_eq!(text("a: ${X:-d} $Y $${Z}", &none, true).unwrap(), "a: d $Y ${Z}");
-        assert_eq!(text("${X", &none, false).unwrap_err(), "missing closing brace");
-        assert_eq!(text("${EMPTY:-d}${EMPTY-d}", &variables(), true).unwrap(), "d");
+        assert_eq!(
+            text("a: ${X}", &none, true).unwrap_err(),
+            "variable not set (strict mode): \"X\""
+        );
+        assert_eq!(
+            text("a: ${X:-d} $Y $${Z}", &none, true).unwrap(),
+            "a: d $Y ${Z}"
+        );
+        assert_eq!(
+            text("${X", &none, false).unwrap_err(),
+            "missing closing brace"
+        );
+        assert_eq!(
+            text("${EMPTY:-d}${EMPTY-d}", &variables(), true).unwrap(),
+            "d"
+        );
     }
 
     #[test]
     fn a_value_without_quotes_becomes_what_it_looks_like() {
         let before = json!({ "id": "${ID}", "net": "${NET}", "text": "x ${ID}", "script": "echo ${ID}\n", "${NAME}": 1 });
         let after = object(&before, &variables(), true).unwrap();
-        assert_eq!(after, json!({ "id": 1, "net": ["10.0.0.0/8"], "text": "x 1", "script": "echo 1\n", "infra": 1 }));
+        assert_eq!(
+            after,
+            json!({ "id": 1, "net": ["10.0.0.0/8"], "text": "x 1", "script": "echo 1\n", "infra": 1 })
+        );
     }
 }

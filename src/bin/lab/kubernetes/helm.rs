@@ -72,7 +72,10 @@ impl Release {
 
 /// Returns all revisions of a release, oldest first.
 pub(crate) fn history(store: &dyn Store, namespace: &str, name: &str) -> Vec<Release> {
-    let mut all: Vec<Release> = records(store, namespace).into_iter().filter(|release| release.name == name).collect();
+    let mut all: Vec<Release> = records(store, namespace)
+        .into_iter()
+        .filter(|release| release.name == name)
+        .collect();
     all.sort_by_key(|release| release.version);
     all
 }
@@ -82,7 +85,10 @@ pub(crate) fn records(store: &dyn Store, namespace: &str) -> Vec<Release> {
     store
         .list("Secret")
         .into_iter()
-        .filter(|secret| text(secret, "/type") == "helm.sh/release.v1" && (namespace.is_empty() || place(secret).0 == namespace))
+        .filter(|secret| {
+            text(secret, "/type") == "helm.sh/release.v1"
+                && (namespace.is_empty() || place(secret).0 == namespace)
+        })
         .filter_map(|secret| {
             let bytes = STANDARD.decode(text(secret, "/data/release")).ok()?;
             serde_json::from_slice(&bytes).ok()
@@ -109,7 +115,13 @@ pub(crate) fn record(store: &mut dyn Store, release: &Release) {
 }
 
 /// Gives the newest revision another status.
-pub(crate) fn mark(store: &mut dyn Store, namespace: &str, name: &str, status: &str, description: &str) {
+pub(crate) fn mark(
+    store: &mut dyn Store,
+    namespace: &str,
+    name: &str,
+    status: &str,
+    description: &str,
+) {
     if let Some(mut release) = last(store, namespace, name) {
         release.status = status.to_string();
         release.description = description.to_string();
@@ -131,7 +143,10 @@ fn owned(store: &dyn Store, object: &Value, request: &Request<'_>) -> Result<(),
             format!("label validation error: key \"app.kubernetes.io/managed-by\" must equal \"Helm\": current value is \"{managed}\"")
         });
     }
-    for (key, wanted) in [("release-name", request.name), ("release-namespace", request.namespace)] {
+    for (key, wanted) in [
+        ("release-name", request.name),
+        ("release-namespace", request.namespace),
+    ] {
         let has = text(found, &format!("/metadata/annotations/meta.helm.sh~1{key}"));
         if has != wanted {
             wrong.push(if has.is_empty() {
@@ -152,22 +167,48 @@ fn owned(store: &dyn Store, object: &Value, request: &Request<'_>) -> Result<(),
 }
 
 /// Installs or upgrades; the record says `deployed` as soon as all objects are applied (who waits, waits himself).
-pub(crate) fn upgrade(store: &mut dyn Store, outside: &mut Outside, request: &Request<'_>) -> Result<Release, String> {
+pub(crate) fn upgrade(
+    store: &mut dyn Store,
+    outside: &mut Outside,
+    request: &Request<'_>,
+) -> Result<Release, String> {
     let before = history(store, request.namespace, request.name);
     let newest = before.last().cloned();
-    if newest.as_ref().is_some_and(|release| release.status.starts_with("pending-")) {
+    if newest
+        .as_ref()
+        .is_some_and(|release| release.status.starts_with("pending-"))
+    {
         return Err("another operation (install/upgrade/rollback) is in progress".to_string());
     }
-    let standing = newest.as_ref().filter(|release| release.status != "uninstalled");
+    let standing = newest
+        .as_ref()
+        .filter(|release| release.status != "uninstalled");
     if store.get("Namespace", "", request.namespace).is_none() {
-        return Err(format!("create: failed to create: namespaces \"{}\" not found", request.namespace));
+        return Err(format!(
+            "create: failed to create: namespaces \"{}\" not found",
+            request.namespace
+        ));
     }
-    let objects = request.chart.render(store, request.name, request.namespace, request.values)?;
+    let objects = request
+        .chart
+        .render(store, request.name, request.namespace, request.values)?;
     let mut manifest = Vec::new();
     for mut object in objects {
-        set(&mut object, "/metadata/labels/app.kubernetes.io~1managed-by", json!("Helm"));
-        set(&mut object, "/metadata/annotations/meta.helm.sh~1release-name", json!(request.name));
-        set(&mut object, "/metadata/annotations/meta.helm.sh~1release-namespace", json!(request.namespace));
+        set(
+            &mut object,
+            "/metadata/labels/app.kubernetes.io~1managed-by",
+            json!("Helm"),
+        );
+        set(
+            &mut object,
+            "/metadata/annotations/meta.helm.sh~1release-name",
+            json!(request.name),
+        );
+        set(
+            &mut object,
+            "/metadata/annotations/meta.helm.sh~1release-namespace",
+            json!(request.namespace),
+        );
         let located = api::locate(store, &mut object, request.namespace);
         if let Err(refusal) = located {
             let name = place(&object).1;
@@ -177,9 +218,13 @@ pub(crate) fn upgrade(store: &mut dyn Store, outside: &mut Outside, request: &Re
         }
         manifest.push(object);
     }
-    let old: Vec<Value> = standing.map(|release| release.manifest.clone()).unwrap_or_default();
+    let old: Vec<Value> = standing
+        .map(|release| release.manifest.clone())
+        .unwrap_or_default();
     for object in &manifest {
-        let known = old.iter().any(|one| kind_of(one) == kind_of(object) && place(one) == place(object));
+        let known = old
+            .iter()
+            .any(|one| kind_of(one) == kind_of(object) && place(one) == place(object));
         if !known {
             owned(store, object, request)?;
         }
@@ -191,29 +236,49 @@ pub(crate) fn upgrade(store: &mut dyn Store, outside: &mut Outside, request: &Re
         namespace: request.namespace.to_string(),
         version,
         status: "deployed".to_string(),
-        description: if standing.is_none() { "Install complete" } else { "Upgrade complete" }.to_string(),
+        description: if standing.is_none() {
+            "Install complete"
+        } else {
+            "Upgrade complete"
+        }
+        .to_string(),
         chart: request.chart.name.clone(),
         chart_version: request.chart.version.clone(),
         app_version: request.chart.app_version.clone(),
         config: request.values.clone(),
         manifest: manifest.clone(),
-        first: newest.as_ref().map_or_else(|| date.clone(), |release| release.first.clone()),
+        first: newest
+            .as_ref()
+            .map_or_else(|| date.clone(), |release| release.first.clone()),
         last: date,
     };
     for object in manifest {
         let (kind, (namespace, name)) = (text(&object, "/kind").to_string(), place(&object));
         let (namespace, name) = (namespace.to_string(), name.to_string());
         // Helm merges three ways: it never finds a conflict, and both of its drivers write over each other.
-        let how = How { manager: "helm", force: true, dry: false };
+        let how = How {
+            manager: "helm",
+            force: true,
+            dry: false,
+        };
         if let Err(refusal) = api::apply(store, outside, object, &namespace, how) {
-            let why = if standing.is_none() { format!("{refusal}") } else { format!("cannot patch \"{name}\" with kind {kind}: {refusal}") };
+            let why = if standing.is_none() {
+                format!("{refusal}")
+            } else {
+                format!("cannot patch \"{name}\" with kind {kind}: {refusal}")
+            };
             release.status = "failed".to_string();
             release.description = format!("Release \"{}\" failed: {why}", release.name);
             record(store, &release);
             return Err(why);
         }
     }
-    for gone in old.iter().filter(|one| !release.manifest.iter().any(|new| kind_of(new) == kind_of(one) && place(new) == place(one))) {
+    for gone in old.iter().filter(|one| {
+        !release
+            .manifest
+            .iter()
+            .any(|new| kind_of(new) == kind_of(one) && place(new) == place(one))
+    }) {
         let (namespace, name) = place(gone);
         store.remove(&kind_of(gone), namespace, name);
     }
@@ -231,20 +296,32 @@ pub(crate) fn upgrade(store: &mut dyn Store, outside: &mut Outside, request: &Re
 pub(crate) fn uninstall(store: &mut dyn Store, namespace: &str, name: &str) -> Result<(), String> {
     let all = history(store, namespace, name);
     let Some(newest) = all.last() else {
-        return Err(format!("uninstall: Release not loaded: {name}: release: not found"));
+        return Err(format!(
+            "uninstall: Release not loaded: {name}: release: not found"
+        ));
     };
     for object in &newest.manifest {
         let (space, own) = place(object);
         store.remove(&kind_of(object), space, own);
     }
     for release in &all {
-        store.remove("Secret", namespace, &format!("sh.helm.release.v1.{name}.v{}", release.version));
+        store.remove(
+            "Secret",
+            namespace,
+            &format!("sh.helm.release.v1.{name}.v{}", release.version),
+        );
     }
     Ok(())
 }
 
 /// Rolls back to a revision; `0` means the one before.
-pub(crate) fn rollback(store: &mut dyn Store, outside: &mut Outside, namespace: &str, name: &str, to: u64) -> Result<u64, String> {
+pub(crate) fn rollback(
+    store: &mut dyn Store,
+    outside: &mut Outside,
+    namespace: &str,
+    name: &str,
+    to: u64,
+) -> Result<u64, String> {
     let all = history(store, namespace, name);
     let Some(newest) = all.last() else {
         return Err("release: not found".to_string());
@@ -254,8 +331,13 @@ pub(crate) fn rollback(store: &mut dyn Store, outside: &mut Outside, namespace: 
         return Err(format!("release has no {to} version"));
     };
     for object in &wanted.manifest {
-        let how = How { manager: "helm", force: true, dry: false };
-        api::apply(store, outside, object.clone(), namespace, how).map_err(|refusal| refusal.to_string())?;
+        let how = How {
+            manager: "helm",
+            force: true,
+            dry: false,
+        };
+        api::apply(store, outside, object.clone(), namespace, how)
+            .map_err(|refusal| refusal.to_string())?;
     }
     let mut next = wanted.clone();
     next.version = newest.version + 1;

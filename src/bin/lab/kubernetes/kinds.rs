@@ -285,8 +285,19 @@ mod tests {
     #[test]
     fn kinds_have_many_names() {
         let objects = Objects::new(1, 0, 0);
-        for word in ["deploy", "deployment", "deployments", "deployments.apps", "Deployment", "deployments.v1.apps"] {
-            assert_eq!(called(&objects, word).unwrap().id(), "Deployment.apps", "{word}");
+        for word in [
+            "deploy",
+            "deployment",
+            "deployments",
+            "deployments.apps",
+            "Deployment",
+            "deployments.v1.apps",
+        ] {
+            assert_eq!(
+                called(&objects, word).unwrap().id(),
+                "Deployment.apps",
+                "{word}"
+            );
         }
         assert!(called(&objects, "frobs").is_none());
         assert!(called(&objects, "deployments.example.com").is_none());

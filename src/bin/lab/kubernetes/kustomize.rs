@@ -62,7 +62,11 @@ pub(crate) fn build_as_flux(files: &Files, folder: &str) -> Result<Vec<Value>, F
     }
     let mut resources: Vec<String> = Vec::new();
     let mut whole: BTreeSet<String> = BTreeSet::new();
-    let head = if folder.is_empty() { String::new() } else { format!("{folder}/") };
+    let head = if folder.is_empty() {
+        String::new()
+    } else {
+        format!("{folder}/")
+    };
     for path in files.keys() {
         let Some(rest) = path.strip_prefix(&head) else {
             continue;
@@ -72,7 +76,11 @@ pub(crate) fn build_as_flux(files: &Files, folder: &str) -> Result<Vec<Value>, F
         let mut above = String::new();
         let mut taken = false;
         for part in below.split('/').filter(|part| !part.is_empty()) {
-            above = if above.is_empty() { part.to_string() } else { format!("{above}/{part}") };
+            above = if above.is_empty() {
+                part.to_string()
+            } else {
+                format!("{above}/{part}")
+            };
             if plan(files, &format!("{head}{above}"))?.is_some() {
                 if whole.insert(above.clone()) {
                     resources.push(above.clone());
@@ -106,7 +114,11 @@ pub(crate) fn normal(path: &str) -> String {
 }
 
 fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() { name.to_string() } else { format!("{folder}/{name}") }
+    if folder.is_empty() {
+        name.to_string()
+    } else {
+        format!("{folder}/{name}")
+    }
 }
 
 fn plan(files: &Files, folder: &str) -> Result<Option<(String, Value)>, Fault> {
@@ -125,12 +137,39 @@ fn run(files: &Files, folder: &str, path: &str, plan: &Value) -> Result<Vec<Valu
     for (field, _) in members(plan) {
         match field.as_str() {
             "apiVersion" | "kind" | "resources" | "namespace" | "labels" | "metadata" => {}
-            "components" | "patches" | "patchesStrategicMerge" | "patchesJson6902" | "configMapGenerator" | "secretGenerator" | "generatorOptions" | "images"
-            | "replacements" | "namePrefix" | "nameSuffix" | "commonLabels" | "commonAnnotations" | "helmCharts" | "transformers" | "generators" | "replicas"
-            | "configurations" | "crds" | "openapi" | "bases" | "sortOptions" | "buildMetadata" | "validators" => {
-                return Err(Fault::NotPlayed(format!("`{field}` of a kustomization ({path})")));
+            "components"
+            | "patches"
+            | "patchesStrategicMerge"
+            | "patchesJson6902"
+            | "configMapGenerator"
+            | "secretGenerator"
+            | "generatorOptions"
+            | "images"
+            | "replacements"
+            | "namePrefix"
+            | "nameSuffix"
+            | "commonLabels"
+            | "commonAnnotations"
+            | "helmCharts"
+            | "transformers"
+            | "generators"
+            | "replicas"
+            | "configurations"
+            | "crds"
+            | "openapi"
+            | "bases"
+            | "sortOptions"
+            | "buildMetadata"
+            | "validators" => {
+                return Err(Fault::NotPlayed(format!(
+                    "`{field}` of a kustomization ({path})"
+                )));
             }
-            field => return Err(Fault::Build(format!("invalid Kustomization: json: unknown field \"{field}\""))),
+            field => {
+                return Err(Fault::Build(format!(
+                    "invalid Kustomization: json: unknown field \"{field}\""
+                )));
+            }
         }
     }
     let mut all: Vec<Value> = Vec::new();
@@ -138,7 +177,10 @@ fn run(files: &Files, folder: &str, path: &str, plan: &Value) -> Result<Vec<Valu
         let target = normal(&join(folder, resource));
         let found = if let Some(text) = files.get(&target) {
             documents(text, resource)?
-        } else if files.keys().any(|path| path.starts_with(&format!("{target}/"))) {
+        } else if files
+            .keys()
+            .any(|path| path.starts_with(&format!("{target}/")))
+        {
             build(files, &target)?
         } else {
             return Err(Fault::Build(format!(
@@ -162,10 +204,19 @@ fn run(files: &Files, folder: &str, path: &str, plan: &Value) -> Result<Vec<Valu
         }
         for entry in list(plan, "/labels") {
             if entry["includeSelectors"] == true || entry["includeTemplates"] == true {
-                return Err(Fault::NotPlayed(format!("`labels` with includeSelectors or includeTemplates ({path})")));
+                return Err(Fault::NotPlayed(format!(
+                    "`labels` with includeSelectors or includeTemplates ({path})"
+                )));
             }
             for (name, value) in members(&entry["pairs"]) {
-                set(object, &format!("/metadata/labels/{}", name.replace('~', "~0").replace('/', "~1")), value);
+                set(
+                    object,
+                    &format!(
+                        "/metadata/labels/{}",
+                        name.replace('~', "~0").replace('/', "~1")
+                    ),
+                    value,
+                );
             }
         }
     }
@@ -179,12 +230,16 @@ fn documents(text: &str, name: &str) -> Result<Vec<Value>, Fault> {
     })?;
     let mut objects = Vec::new();
     for object in all.into_iter().filter(|object| !object.is_null()) {
-        if object["kind"] == "List" || text_of(&object, "/kind").ends_with("List") && object.get("items").is_some() {
+        if object["kind"] == "List"
+            || text_of(&object, "/kind").ends_with("List") && object.get("items").is_some()
+        {
             objects.extend(list(&object, "/items").iter().cloned());
             continue;
         }
         if text_of(&object, "/metadata/name").is_empty() {
-            return Err(Fault::Build(format!("accumulating resources: accumulating resources from '{name}': missing metadata.name in object {object}")));
+            return Err(Fault::Build(format!(
+                "accumulating resources: accumulating resources from '{name}': missing metadata.name in object {object}"
+            )));
         }
         objects.push(object);
     }
@@ -200,8 +255,16 @@ fn id(object: &Value) -> String {
     let api = text(object, "/apiVersion");
     let (group, version) = api.split_once('/').unwrap_or(("[noGrp]", api));
     let namespace = text(object, "/metadata/namespace");
-    let namespace = if namespace.is_empty() { "[noNs]" } else { namespace };
-    format!("{}.{version}.{group}/{}.{namespace}", text(object, "/kind"), text(object, "/metadata/name"))
+    let namespace = if namespace.is_empty() {
+        "[noNs]"
+    } else {
+        namespace
+    };
+    format!(
+        "{}.{version}.{group}/{}.{namespace}",
+        text(object, "/kind"),
+        text(object, "/metadata/name")
+    )
 }
 
 /// Returns objects as YAML, one document after the other.
@@ -209,7 +272,13 @@ pub(crate) fn yaml(objects: &[Value]) -> String {
     let all: Vec<String> = objects
         .iter()
         .map(|object| serde_yaml::to_string(&crate::text::sorted(object)).unwrap_or_default())
-        .map(|text| if text.ends_with('\n') { text } else { text + "\n" })
+        .map(|text| {
+            if text.ends_with('\n') {
+                text
+            } else {
+                text + "\n"
+            }
+        })
         .collect();
     all.join("---\n")
 }
@@ -218,7 +287,9 @@ pub(crate) fn yaml(objects: &[Value]) -> String {
 pub(crate) fn short_id(object: &Value) -> String {
     let full = id(object);
     let name = text(object, "/metadata/name");
-    full.split('/').next().map_or_else(String::new, |kind| format!("{kind}/{name}"))
+    full.split('/')
+        .next()
+        .map_or_else(String::new, |kind| format!("{kind}/{name}"))
 }
 
 #[cfg(test)]
@@ -226,7 +297,9 @@ mod tests {
     use super::{Fault, Files, build, build_as_flux, normal};
 
     fn files(all: &[(&str, &str)]) -> Files {
-        all.iter().map(|(path, text)| ((*path).to_string(), (*text).to_string())).collect()
+        all.iter()
+            .map(|(path, text)| ((*path).to_string(), (*text).to_string()))
+            .collect()
     }
 
     const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: c1\n";
@@ -234,7 +307,10 @@ mod tests {
     #[test]
     fn a_folder_names_files_and_other_folders() {
         let files = files(&[
-            ("a/kustomization.yaml", "resources:\n  - ../b\nnamespace: x\nlabels:\n  - pairs: { team: one }\n"),
+            (
+                "a/kustomization.yaml",
+                "resources:\n  - ../b\nnamespace: x\nlabels:\n  - pairs: { team: one }\n",
+            ),
             ("b/kustomization.yaml", "resources:\n  - c.yaml\n"),
             ("b/c.yaml", MAP),
         ]);
@@ -248,11 +324,30 @@ mod tests {
         let one = files(&[("a/kustomization.yaml", "patches: []\n")]);
         assert!(matches!(build(&one, "a"), Err(Fault::NotPlayed(_))));
         let two = files(&[("a/kustomization.yaml", "foo: []\n")]);
-        assert_eq!(build(&two, "a"), Err(Fault::Build("invalid Kustomization: json: unknown field \"foo\"".to_string())));
+        assert_eq!(
+            build(&two, "a"),
+            Err(Fault::Build(
+                "invalid Kustomization: json: unknown field \"foo\"".to_string()
+            ))
+        );
         let three = files(&[("a/kustomization.yaml", "resources: [none.yaml]\n")]);
-        assert!(build(&three, "a").unwrap_err().to_string().contains("no such file or directory"));
-        let four = files(&[("a/kustomization.yaml", "resources: [b.yaml, c.yaml]\n"), ("a/b.yaml", MAP), ("a/c.yaml", MAP)]);
-        assert!(build(&four, "a").unwrap_err().to_string().contains("already registered id: ConfigMap.v1.[noGrp]/c1.[noNs]"));
+        assert!(
+            build(&three, "a")
+                .unwrap_err()
+                .to_string()
+                .contains("no such file or directory")
+        );
+        let four = files(&[
+            ("a/kustomization.yaml", "resources: [b.yaml, c.yaml]\n"),
+            ("a/b.yaml", MAP),
+            ("a/c.yaml", MAP),
+        ]);
+        assert!(
+            build(&four, "a")
+                .unwrap_err()
+                .to_string()
+                .contains("already registered id: ConfigMap.v1.[noGrp]/c1.[noNs]")
+        );
     }
 
     #[test]
@@ -260,11 +355,24 @@ mod tests {
         let files = files(&[
             ("clusters/x/settings.yaml", MAP),
             ("clusters/x/README.md", "no"),
-            ("clusters/x/flux-system/kustomization.yaml", "resources: [sync.yaml]\n"),
-            ("clusters/x/flux-system/sync.yaml", "apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\n"),
-            ("clusters/x/flux-system/stray.yaml", "apiVersion: v1\nkind: Secret\nmetadata:\n  name: stray\n"),
+            (
+                "clusters/x/flux-system/kustomization.yaml",
+                "resources: [sync.yaml]\n",
+            ),
+            (
+                "clusters/x/flux-system/sync.yaml",
+                "apiVersion: v1\nkind: Secret\nmetadata:\n  name: s\n",
+            ),
+            (
+                "clusters/x/flux-system/stray.yaml",
+                "apiVersion: v1\nkind: Secret\nmetadata:\n  name: stray\n",
+            ),
         ]);
-        let names: Vec<String> = build_as_flux(&files, "./clusters/x").unwrap().iter().map(|object| object["metadata"]["name"].as_str().unwrap().to_string()).collect();
+        let names: Vec<String> = build_as_flux(&files, "./clusters/x")
+            .unwrap()
+            .iter()
+            .map(|object| object["metadata"]["name"].as_str().unwrap().to_string())
+            .collect();
         assert_eq!(names, ["s", "c1"]);
         assert_eq!(normal("./a/../b/./c"), "b/c");
     }

@@ -24,8 +24,6 @@ pub(crate) use agents::definition;
 #[cfg(test)]
 pub(crate) use agents::{essentials, mesh_peers, sessions};
 
-
-
 type Model = fn(&mut dyn Store, &mut Outside);
 
 /// Every model, in the order in which effects usually go.
@@ -85,5 +83,10 @@ fn rounds(objects: &mut Objects, outside: &mut Outside) {
 
 /// Returns how long something takes, between two numbers of milliseconds.
 fn takes(outside: &Outside, what: &str, low: u64, high: u64) -> u64 {
-    crate::chance::between(outside.seed, &format!("{} {what}", outside.cluster), low, high)
+    crate::chance::between(
+        outside.seed,
+        &format!("{} {what}", outside.cluster),
+        low,
+        high,
+    )
 }

@@ -67,40 +67,97 @@ pub(crate) fn agent(store: &dyn Store) -> Option<Agent> {
         id: text(config, "/data/cluster-id").to_string(),
         bgp: on("enable-bgp-control-plane"),
         gateway: on("enable-gateway-api"),
-        version: image.rsplit_once(':').map_or("", |(_, tag)| tag).split('@').next().unwrap_or_default().to_string(),
+        version: image
+            .rsplit_once(':')
+            .map_or("", |(_, tag)| tag)
+            .split('@')
+            .next()
+            .unwrap_or_default()
+            .to_string(),
     })
 }
 
 /// Returns the agents' pods.
 pub(crate) fn agent_pods(store: &dyn Store) -> Vec<&Value> {
     let pods = store.list("Pod").into_iter();
-    pods.filter(|pod| place(pod).0 == "kube-system" && text(pod, "/metadata/labels/k8s-app") == "cilium").collect()
+    pods.filter(|pod| {
+        place(pod).0 == "kube-system" && text(pod, "/metadata/labels/k8s-app") == "cilium"
+    })
+    .collect()
 }
 
 /// Returns whether the agent of a node has put the network plugin in its place.
 pub(super) fn runs_on(store: &dyn Store, node: &str) -> bool {
-    agent_pods(store).iter().any(|pod| text(pod, "/spec/nodeName") == node && pods::is_ready(pod))
+    agent_pods(store)
+        .iter()
+        .any(|pod| text(pod, "/spec/nodeName") == node && pods::is_ready(pod))
 }
 
 const DEFINITIONS: &[(&str, &str, &str, bool)] = &[
-    ("CiliumBGPAdvertisement", "ciliumbgpadvertisements", "v2,v2alpha1", false),
-    ("CiliumBGPClusterConfig", "ciliumbgpclusterconfigs", "v2,v2alpha1", false),
-    ("CiliumBGPNodeConfig", "ciliumbgpnodeconfigs", "v2,v2alpha1", false),
-    ("CiliumBGPNodeConfigOverride", "ciliumbgpnodeconfigoverrides", "v2,v2alpha1", false),
-    ("CiliumBGPPeerConfig", "ciliumbgppeerconfigs", "v2,v2alpha1", false),
+    (
+        "CiliumBGPAdvertisement",
+        "ciliumbgpadvertisements",
+        "v2,v2alpha1",
+        false,
+    ),
+    (
+        "CiliumBGPClusterConfig",
+        "ciliumbgpclusterconfigs",
+        "v2,v2alpha1",
+        false,
+    ),
+    (
+        "CiliumBGPNodeConfig",
+        "ciliumbgpnodeconfigs",
+        "v2,v2alpha1",
+        false,
+    ),
+    (
+        "CiliumBGPNodeConfigOverride",
+        "ciliumbgpnodeconfigoverrides",
+        "v2,v2alpha1",
+        false,
+    ),
+    (
+        "CiliumBGPPeerConfig",
+        "ciliumbgppeerconfigs",
+        "v2,v2alpha1",
+        false,
+    ),
     ("CiliumCIDRGroup", "ciliumcidrgroups", "v2,v2alpha1", false),
-    ("CiliumClusterwideNetworkPolicy", "ciliumclusterwidenetworkpolicies", "v2", false),
+    (
+        "CiliumClusterwideNetworkPolicy",
+        "ciliumclusterwidenetworkpolicies",
+        "v2",
+        false,
+    ),
     ("CiliumEndpoint", "ciliumendpoints", "v2", true),
     ("CiliumIdentity", "ciliumidentities", "v2", false),
-    ("CiliumL2AnnouncementPolicy", "ciliuml2announcementpolicies", "v2alpha1", false),
-    ("CiliumLoadBalancerIPPool", "ciliumloadbalancerippools", "v2,v2alpha1", false),
+    (
+        "CiliumL2AnnouncementPolicy",
+        "ciliuml2announcementpolicies",
+        "v2alpha1",
+        false,
+    ),
+    (
+        "CiliumLoadBalancerIPPool",
+        "ciliumloadbalancerippools",
+        "v2,v2alpha1",
+        false,
+    ),
     ("CiliumNetworkPolicy", "ciliumnetworkpolicies", "v2", true),
     ("CiliumNode", "ciliumnodes", "v2", false),
     ("CiliumPodIPPool", "ciliumpodippools", "v2alpha1", false),
 ];
 
 /// Returns a CRD.
-pub(crate) fn definition(group: &str, kind: &str, plural: &str, versions: &str, namespaced: bool) -> Value {
+pub(crate) fn definition(
+    group: &str,
+    kind: &str,
+    plural: &str,
+    versions: &str,
+    namespaced: bool,
+) -> Value {
     let all: Vec<&str> = versions.split(',').collect();
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
@@ -133,7 +190,10 @@ pub(super) fn operates(store: &dyn Store) -> bool {
 /// Returns the operator's pods.
 pub(super) fn operators(store: &dyn Store) -> Vec<&Value> {
     let pods = store.list("Pod").into_iter();
-    pods.filter(|pod| place(pod).0 == "kube-system" && text(pod, "/metadata/labels/io.cilium~1app") == "operator").collect()
+    pods.filter(|pod| {
+        place(pod).0 == "kube-system" && text(pod, "/metadata/labels/io.cilium~1app") == "operator"
+    })
+    .collect()
 }
 
 /// Returns the BGP sessions of every node that an agent runs on.
@@ -159,10 +219,16 @@ pub(crate) fn sessions(store: &dyn Store, outside: &mut Outside) -> Vec<Session>
                 for peer in list(instance, "/peers") {
                     let peer_asn = word(peer, "/peerASN").parse().unwrap_or(0);
                     let address = text(peer, "/peerAddress").to_string();
-                    let settings = store.get("CiliumBGPPeerConfig.cilium.io", "", text(peer, "/peerConfigRef/name"));
+                    let settings = store.get(
+                        "CiliumBGPPeerConfig.cilium.io",
+                        "",
+                        text(peer, "/peerConfigRef/name"),
+                    );
                     let router = &outside.router;
                     let agreed = settings.is_some()
-                        && settings.is_some_and(|settings| settings.pointer("/spec/authSecretRef").is_none())
+                        && settings.is_some_and(|settings| {
+                            settings.pointer("/spec/authSecretRef").is_none()
+                        })
                         && address == router.address
                         && peer_asn == router.asn
                         && router.neighbours.get(&machine.ip) == Some(&local);
@@ -190,18 +256,24 @@ fn announced<'a>(store: &'a dyn Store, settings: &Value) -> Vec<&'a Value> {
     let mut found = Vec::new();
     for family in list(settings, "/spec/families") {
         for advertisement in store.list("CiliumBGPAdvertisement.cilium.io") {
-            if !selects(family.pointer("/advertisements"), &advertisement["metadata"]["labels"]) {
+            if !selects(
+                family.pointer("/advertisements"),
+                &advertisement["metadata"]["labels"],
+            ) {
                 continue;
             }
             for entry in list(advertisement, "/spec/advertisements") {
                 let addresses = list(entry, "/service/addresses");
-                if text(entry, "/advertisementType") != "Service" || !addresses.contains(&json!("LoadBalancerIP")) {
+                if text(entry, "/advertisementType") != "Service"
+                    || !addresses.contains(&json!("LoadBalancerIP"))
+                {
                     continue;
                 }
                 found.extend(store.list("Service").into_iter().filter(|service| {
                     let none = json!({});
                     let labels = service["metadata"].get("labels").unwrap_or(&none);
-                    !text(service, "/status/loadBalancer/ingress/0/ip").is_empty() && selects(entry.pointer("/selector"), labels)
+                    !text(service, "/status/loadBalancer/ingress/0/ip").is_empty()
+                        && selects(entry.pointer("/selector"), labels)
                 }));
             }
         }
@@ -210,19 +282,37 @@ fn announced<'a>(store: &'a dyn Store, settings: &Value) -> Vec<&'a Value> {
 }
 
 /// Returns whether the address of a Service is known to the router.
-pub(super) fn reachable(store: &dyn Store, outside: &mut Outside, namespace: &str, name: &str) -> bool {
-    let told = store.list("CiliumBGPPeerConfig.cilium.io").into_iter().any(|settings| {
-        announced(store, settings).iter().any(|service| place(service) == (namespace, name))
-    });
-    told && sessions(store, outside).iter().any(|session| session.established)
+pub(super) fn reachable(
+    store: &dyn Store,
+    outside: &mut Outside,
+    namespace: &str,
+    name: &str,
+) -> bool {
+    let told = store
+        .list("CiliumBGPPeerConfig.cilium.io")
+        .into_iter()
+        .any(|settings| {
+            announced(store, settings)
+                .iter()
+                .any(|service| place(service) == (namespace, name))
+        });
+    told && sessions(store, outside)
+        .iter()
+        .any(|session| session.established)
 }
 
 /// Returns a digest of the certificate of the mesh's authority.
 fn authority(store: &dyn Store) -> String {
-    store.get("Secret", "kube-system", "cilium-ca").map_or_else(String::new, |secret| {
-        let crt = text(secret, "/data/ca.crt");
-        if crt.is_empty() { String::new() } else { digest(&json!(crt)) }
-    })
+    store
+        .get("Secret", "kube-system", "cilium-ca")
+        .map_or_else(String::new, |secret| {
+            let crt = text(secret, "/data/ca.crt");
+            if crt.is_empty() {
+                String::new()
+            } else {
+                digest(&json!(crt))
+            }
+        })
 }
 
 /// Returns the other clusters that the agents are told of, and whether they are reached.
@@ -244,18 +334,26 @@ pub(crate) fn mesh_peers(store: &dyn Store, outside: &mut Outside) -> Vec<Peer> 
             .decode(coded.as_str().unwrap_or_default())
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
             .unwrap_or_default();
-        let cut = outside.feels(Kind::MeshCut, &outside.cluster.clone()).is_some();
+        let cut = outside
+            .feels(Kind::MeshCut, &outside.cluster.clone())
+            .is_some();
         let found = outside.peers.iter().find(|peer| peer.mesh_name == name);
         let why = match found {
             _ if cut => "connection timed out",
             None => "no such cluster answers",
             Some(peer) if !peer.mesh_open => "context deadline exceeded",
             Some(peer) if !config.contains(&peer.mesh_ip) => "dial tcp: i/o timeout",
-            Some(peer) if peer.mesh_ca != authority(store) || peer.mesh_ca.is_empty() => "tls: failed to verify certificate: x509: certificate signed by unknown authority",
+            Some(peer) if peer.mesh_ca != authority(store) || peer.mesh_ca.is_empty() => {
+                "tls: failed to verify certificate: x509: certificate signed by unknown authority"
+            }
             Some(peer) if peer.mesh_id == me.id || me.id == "0" => "ClusterID conflict",
             Some(_) => "",
         };
-        peers.push(Peer { name, connected: why.is_empty(), why: why.to_string() });
+        peers.push(Peer {
+            name,
+            connected: why.is_empty(),
+            why: why.to_string(),
+        });
     }
     peers
 }
@@ -272,26 +370,43 @@ fn entrants(store: &dyn Store, service: &Value) -> Option<BTreeSet<String>> {
     let pods: Vec<&Value> = store
         .list("Pod")
         .into_iter()
-        .filter(|pod| place(pod).0 == namespace && has_labels(&service["spec"]["selector"], &pod["metadata"]["labels"]))
+        .filter(|pod| {
+            place(pod).0 == namespace
+                && has_labels(&service["spec"]["selector"], &pod["metadata"]["labels"])
+        })
         .collect();
     let policies: Vec<&Value> = store
         .list("CiliumNetworkPolicy.cilium.io")
         .into_iter()
         .filter(|policy| place(policy).0 == namespace)
-        .filter(|policy| pods.iter().any(|pod| selects(policy.pointer("/spec/endpointSelector"), &pod["metadata"]["labels"])))
+        .filter(|policy| {
+            pods.iter().any(|pod| {
+                selects(
+                    policy.pointer("/spec/endpointSelector"),
+                    &pod["metadata"]["labels"],
+                )
+            })
+        })
         .collect();
     if policies.is_empty() {
         return None;
     }
     let mut names: BTreeSet<String> = BTreeSet::new();
     let mut known: Vec<String> = vec![own.clone()];
-    for rule in policies.iter().flat_map(|policy| list(policy, "/spec/ingress")) {
+    for rule in policies
+        .iter()
+        .flat_map(|policy| list(policy, "/spec/ingress"))
+    {
         for selector in list(rule, "/fromEndpoints") {
             known.extend(named_clusters(selector));
         }
     }
-    let denies = policies.iter().any(|policy| policy.pointer("/spec/ingressDeny").is_some());
-    let allows = policies.iter().any(|policy| policy.pointer("/spec/ingress").is_some());
+    let denies = policies
+        .iter()
+        .any(|policy| policy.pointer("/spec/ingressDeny").is_some());
+    let allows = policies
+        .iter()
+        .any(|policy| policy.pointer("/spec/ingress").is_some());
     if denies && !allows {
         // Everybody but those who are denied: the lab knows clusters by name only.
         let denied: BTreeSet<String> = policies
@@ -301,18 +416,36 @@ fn entrants(store: &dyn Store, service: &Value) -> Option<BTreeSet<String>> {
             .flat_map(named_clusters)
             .collect();
         let seen = store.get("Secret", "kube-system", "cilium-clustermesh");
-        let mut all: BTreeSet<String> = seen.map(|secret| super::super::value::members(&secret["data"]).keys().cloned().collect()).unwrap_or_default();
+        let mut all: BTreeSet<String> = seen
+            .map(|secret| {
+                super::super::value::members(&secret["data"])
+                    .keys()
+                    .cloned()
+                    .collect()
+            })
+            .unwrap_or_default();
         all.insert(own);
         all.retain(|name| !denied.contains(name));
         return Some(all);
     }
-    for rule in policies.iter().flat_map(|policy| list(policy, "/spec/ingress")) {
+    for rule in policies
+        .iter()
+        .flat_map(|policy| list(policy, "/spec/ingress"))
+    {
         for selector in list(rule, "/fromEndpoints") {
             let clusters = named_clusters(selector);
             // Without a word about clusters, a selector means the own one's pods.
-            names.extend(if clusters.is_empty() { vec![own.clone()] } else { clusters });
+            names.extend(if clusters.is_empty() {
+                vec![own.clone()]
+            } else {
+                clusters
+            });
         }
-        if rule.as_object().is_some_and(serde_json::Map::is_empty) || list(rule, "/fromEntities").iter().any(|one| one == "all" || one == "cluster") {
+        if rule.as_object().is_some_and(serde_json::Map::is_empty)
+            || list(rule, "/fromEntities")
+                .iter()
+                .any(|one| one == "all" || one == "cluster")
+        {
             names.extend(known.iter().cloned());
         }
     }
@@ -321,13 +454,20 @@ fn entrants(store: &dyn Store, service: &Value) -> Option<BTreeSet<String>> {
 
 fn named_clusters(selector: &Value) -> Vec<String> {
     let mut names = Vec::new();
-    for key in ["io.cilium.k8s.policy.cluster", "k8s:io.cilium.k8s.policy.cluster"] {
+    for key in [
+        "io.cilium.k8s.policy.cluster",
+        "k8s:io.cilium.k8s.policy.cluster",
+    ] {
         if let Some(name) = selector["matchLabels"].get(key).and_then(Value::as_str) {
             names.push(name.to_string());
         }
         for rule in list(selector, "/matchExpressions") {
             if text(rule, "/key") == key && text(rule, "/operator") == "In" {
-                names.extend(list(rule, "/values").iter().filter_map(|value| value.as_str().map(ToString::to_string)));
+                names.extend(
+                    list(rule, "/values")
+                        .iter()
+                        .filter_map(|value| value.as_str().map(ToString::to_string)),
+                );
             }
         }
     }
@@ -357,7 +497,8 @@ pub(crate) fn essentials(store: &dyn Store, outside: &mut Outside) -> Essentials
             && text(service, "/metadata/annotations/service.cilium.io~1shared") != "false";
         if global && programs::backends(store, service) > 0 {
             let (namespace, name) = place(service);
-            seen.global.insert(format!("{namespace}/{name}"), entrants(store, service));
+            seen.global
+                .insert(format!("{namespace}/{name}"), entrants(store, service));
         }
     }
     seen

@@ -10,7 +10,9 @@ use super::super::kinds;
 use super::super::kustomize;
 use super::super::objects::Store;
 use super::super::outside::Outside;
-use super::super::value::{condition, drop_condition, is_true, kind_of, list, members, place, put_condition, set, text};
+use super::super::value::{
+    condition, drop_condition, is_true, kind_of, list, members, place, put_condition, set, text,
+};
 use super::{health, sources};
 
 const KIND: &str = "Kustomization.kustomize.toolkit.fluxcd.io";
@@ -51,8 +53,14 @@ fn located(store: &dyn Store, entry: &Value) -> Option<(String, String, String)>
     let [namespace, name, group, kind] = parts[..] else {
         return None;
     };
-    let kind = if group.is_empty() { kind.to_string() } else { format!("{kind}.{group}") };
-    store.get(&kind, namespace, &name.replace("__", ":")).map(|_| (kind, namespace.to_string(), name.to_string()))
+    let kind = if group.is_empty() {
+        kind.to_string()
+    } else {
+        format!("{kind}.{group}")
+    };
+    store
+        .get(&kind, namespace, &name.replace("__", ":"))
+        .map(|_| (kind, namespace.to_string(), name.to_string()))
 }
 
 fn entry(object: &Value) -> Value {
@@ -68,7 +76,14 @@ fn fail(store: &mut dyn Store, mut kustomization: Value, reason: &str, why: &str
     sources::handled(&mut kustomization);
     put_condition(&mut kustomization, &date, "Ready", "False", reason, why);
     if retrying {
-        put_condition(&mut kustomization, &date, "Reconciling", "True", "ProgressingWithRetry", why);
+        put_condition(
+            &mut kustomization,
+            &date,
+            "Reconciling",
+            "True",
+            "ProgressingWithRetry",
+            why,
+        );
     } else {
         drop_condition(&mut kustomization, "Reconciling");
     }
@@ -80,7 +95,8 @@ fn fail(store: &mut dyn Store, mut kustomization: Value, reason: &str, why: &str
 }
 
 fn running(kustomization: &Value) -> bool {
-    condition(kustomization, "Reconciling").is_some_and(|found| text(found, "/message").starts_with("Running health checks"))
+    condition(kustomization, "Reconciling")
+        .is_some_and(|found| text(found, "/message").starts_with("Running health checks"))
 }
 
 fn one(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value) {
@@ -96,22 +112,41 @@ fn one(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value) {
     let reference = kustomization["spec"]["sourceRef"].clone();
     let kind = text(&reference, "/kind").to_string();
     let space = text(&reference, "/namespace");
-    let space = if space.is_empty() { namespace.clone() } else { space.to_string() };
+    let space = if space.is_empty() {
+        namespace.clone()
+    } else {
+        space.to_string()
+    };
     let source_name = text(&reference, "/name").to_string();
-    let source = store.get(&format!("{kind}.source.toolkit.fluxcd.io"), &space, &source_name).cloned();
-    let revision = source.as_ref().map(|source| text(source, "/status/artifact/revision").to_string()).unwrap_or_default();
+    let source = store
+        .get(
+            &format!("{kind}.source.toolkit.fluxcd.io"),
+            &space,
+            &source_name,
+        )
+        .cloned();
+    let revision = source
+        .as_ref()
+        .map(|source| text(source, "/status/artifact/revision").to_string())
+        .unwrap_or_default();
     let ready = is_true(&kustomization, "Ready");
     let interval = if ready {
         sources::duration(&kustomization, "/spec/interval", 600_000)
     } else {
         sources::duration(&kustomization, "/spec/retryInterval", 60_000).min(60_000)
     };
-    if running(&kustomization) && text(&kustomization, "/status/lastAttemptedRevision") == revision && generation == kustomization["status"]["checking"] {
+    if running(&kustomization)
+        && text(&kustomization, "/status/lastAttemptedRevision") == revision
+        && generation == kustomization["status"]["checking"]
+    {
         check(store, outside, kustomization);
         return;
     }
     let Some(source) = source else {
-        if !ready && condition(&kustomization, "Ready").is_some() && !sources::due(store, &kustomization, 30_000) {
+        if !ready
+            && condition(&kustomization, "Ready").is_some()
+            && !sources::due(store, &kustomization, 30_000)
+        {
             return;
         }
         let why = format!("{kind}.source.toolkit.fluxcd.io \"{source_name}\" not found");
@@ -119,7 +154,13 @@ fn one(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value) {
         return;
     };
     if revision.is_empty() {
-        fail(store, kustomization, "ArtifactFailed", "Source artifact not found, retrying in 30s", false);
+        fail(
+            store,
+            kustomization,
+            "ArtifactFailed",
+            "Source artifact not found, retrying in 30s",
+            false,
+        );
         return;
     }
     for dependency in list(&kustomization, "/spec/dependsOn").to_vec() {
@@ -129,11 +170,14 @@ fn one(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value) {
         let met = store.get(KIND, space, &wanted).is_some_and(|other| {
             is_true(other, "Ready")
                 && other["metadata"]["generation"] == other["status"]["observedGeneration"]
-                && (other["spec"]["sourceRef"] != reference || text(other, "/status/lastAppliedRevision") == revision)
+                && (other["spec"]["sourceRef"] != reference
+                    || text(other, "/status/lastAppliedRevision") == revision)
         });
         if !met {
             let why = format!("dependency '{space}/{wanted}' is not ready");
-            let told = condition(&kustomization, "Ready").is_some_and(|found| found["reason"] == "DependencyNotReady" && found["message"] == why.as_str());
+            let told = condition(&kustomization, "Ready").is_some_and(|found| {
+                found["reason"] == "DependencyNotReady" && found["message"] == why.as_str()
+            });
             if !told {
                 fail(store, kustomization, "DependencyNotReady", &why, false);
             }
@@ -141,17 +185,28 @@ fn one(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value) {
         }
     }
     let new_revision = text(&kustomization, "/status/lastAttemptedRevision") != revision;
-    let waited = condition(&kustomization, "Ready").is_some_and(|found| matches!(text(found, "/reason"), "DependencyNotReady" | "ArtifactFailed"));
+    let waited = condition(&kustomization, "Ready").is_some_and(|found| {
+        matches!(
+            text(found, "/reason"),
+            "DependencyNotReady" | "ArtifactFailed"
+        )
+    });
     let asked = sources::due(store, &kustomization, interval);
     let tried = kustomization["status"]["tried"] == generation && !new_revision;
-    let request = text(&kustomization, "/metadata/annotations/reconcile.fluxcd.io~1requestedAt") != text(&kustomization, "/status/lastHandledReconcileAt");
+    let request = text(
+        &kustomization,
+        "/metadata/annotations/reconcile.fluxcd.io~1requestedAt",
+    ) != text(&kustomization, "/status/lastHandledReconcileAt");
     let over = store.passed(&format!("{uid} interval"), interval);
     if !(new_revision || waited || (asked && (!tried || request || over))) {
         return;
     }
     // Building and applying take a moment.
     let what = format!("{uid} applies {revision}");
-    if !store.passed(&what, super::takes(outside, &format!("apply {name}"), 500, 2_000)) {
+    if !store.passed(
+        &what,
+        super::takes(outside, &format!("apply {name}"), 500, 2_000),
+    ) {
         return;
     }
     store.forget(&what);
@@ -159,12 +214,14 @@ fn one(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value) {
 }
 
 fn strict(store: &dyn Store) -> bool {
-    store.get("Deployment.apps", "flux-system", "kustomize-controller").is_some_and(|found| {
-        list(found, "/spec/template/spec/containers/0/args")
-            .iter()
-            .filter_map(Value::as_str)
-            .any(|arg| arg.contains("StrictPostBuildSubstitutions=true"))
-    })
+    store
+        .get("Deployment.apps", "flux-system", "kustomize-controller")
+        .is_some_and(|found| {
+            list(found, "/spec/template/spec/containers/0/args")
+                .iter()
+                .filter_map(Value::as_str)
+                .any(|arg| arg.contains("StrictPostBuildSubstitutions=true"))
+        })
 }
 
 fn variables(store: &dyn Store, kustomization: &Value) -> Result<Option<Variables>, String> {
@@ -184,8 +241,14 @@ fn variables(store: &dyn Store, kustomization: &Value) -> Result<Option<Variable
             }
             None if source["optional"] == true => {}
             None => {
-                let plural = if kind == "Secret" { "secrets" } else { "configmaps" };
-                return Err(format!("substitute from '{kind}/{name}' error: {plural} \"{name}\" not found"));
+                let plural = if kind == "Secret" {
+                    "secrets"
+                } else {
+                    "configmaps"
+                };
+                return Err(format!(
+                    "substitute from '{kind}/{name}' error: {plural} \"{name}\" not found"
+                ));
             }
         }
     }
@@ -195,28 +258,70 @@ fn variables(store: &dyn Store, kustomization: &Value) -> Result<Option<Variable
     Ok(Some(all))
 }
 
-fn build(store: &dyn Store, outside: &Outside, kustomization: &Value, source: &Value) -> Result<Vec<Value>, (&'static str, String)> {
+fn build(
+    store: &dyn Store,
+    outside: &Outside,
+    kustomization: &Value,
+    source: &Value,
+) -> Result<Vec<Value>, (&'static str, String)> {
     if text(source, "/kind") != "GitRepository" {
-        return Err(("ArtifactFailed", "the lab plays Kustomizations from a GitRepository only".to_string()));
+        return Err((
+            "ArtifactFailed",
+            "the lab plays Kustomizations from a GitRepository only".to_string(),
+        ));
     }
     let revision = text(source, "/status/artifact/revision");
-    let commit = revision.rsplit_once(':').map_or(revision, |(_, commit)| commit);
+    let commit = revision
+        .rsplit_once(':')
+        .map_or(revision, |(_, commit)| commit);
     let folder = kustomize::normal(text(kustomization, "/spec/path"));
     let top = folder.split('/').next().unwrap_or_default();
-    let files = outside.remote.files(commit, top).map_err(|why| ("ArtifactFailed", why))?;
-    if !files.keys().any(|path| folder.is_empty() || path.starts_with(&format!("{folder}/"))) {
-        return Err(("ArtifactFailed", format!("kustomization path not found: stat /tmp/kustomization/{folder}: no such file or directory")));
+    let files = outside
+        .remote
+        .files(commit, top)
+        .map_err(|why| ("ArtifactFailed", why))?;
+    if !files
+        .keys()
+        .any(|path| folder.is_empty() || path.starts_with(&format!("{folder}/")))
+    {
+        return Err((
+            "ArtifactFailed",
+            format!(
+                "kustomization path not found: stat /tmp/kustomization/{folder}: no such file or directory"
+            ),
+        ));
     }
-    let built = kustomize::build_as_flux(&files, &folder).map_err(|why| ("BuildFailed", format!("kustomize build failed: {why}")))?;
-    for field in ["patches", "images", "components", "commonMetadata", "namePrefix", "targetNamespace", "decryption", "kubeConfig"] {
+    let built = kustomize::build_as_flux(&files, &folder)
+        .map_err(|why| ("BuildFailed", format!("kustomize build failed: {why}")))?;
+    for field in [
+        "patches",
+        "images",
+        "components",
+        "commonMetadata",
+        "namePrefix",
+        "targetNamespace",
+        "decryption",
+        "kubeConfig",
+    ] {
         if kustomization["spec"].get(field).is_some() {
-            return Err(("BuildFailed", format!("the lab does not play spec.{field} of a Kustomization")));
+            return Err((
+                "BuildFailed",
+                format!("the lab does not play spec.{field} of a Kustomization"),
+            ));
         }
     }
     let Some(first) = built.first() else {
         return Ok(built);
     };
-    let variables = variables(store, kustomization).map_err(|why| ("BuildFailed", format!("post build failed for '{}': {why}", kustomize::short_id(first))))?;
+    let variables = variables(store, kustomization).map_err(|why| {
+        (
+            "BuildFailed",
+            format!(
+                "post build failed for '{}': {why}",
+                kustomize::short_id(first)
+            ),
+        )
+    })?;
     let Some(variables) = variables else {
         return Ok(built);
     };
@@ -237,7 +342,13 @@ fn build(store: &dyn Store, outside: &Outside, kustomization: &Value, source: &V
         .collect()
 }
 
-fn apply(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value, source: &Value, revision: &str) {
+fn apply(
+    store: &mut dyn Store,
+    outside: &mut Outside,
+    mut kustomization: Value,
+    source: &Value,
+    revision: &str,
+) {
     let (namespace, name) = place(&kustomization);
     let (namespace, name) = (namespace.to_string(), name.to_string());
     let generation = kustomization["metadata"]["generation"].clone();
@@ -259,8 +370,16 @@ fn apply(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value,
     let (first, second): (Vec<Value>, Vec<Value>) = objects
         .into_iter()
         .map(|mut object| {
-            set(&mut object, "/metadata/labels/kustomize.toolkit.fluxcd.io~1name", json!(name));
-            set(&mut object, "/metadata/labels/kustomize.toolkit.fluxcd.io~1namespace", json!(namespace));
+            set(
+                &mut object,
+                "/metadata/labels/kustomize.toolkit.fluxcd.io~1name",
+                json!(name),
+            );
+            set(
+                &mut object,
+                "/metadata/labels/kustomize.toolkit.fluxcd.io~1namespace",
+                json!(namespace),
+            );
             object
         })
         .partition(|object| matches!(kind_of(object).as_str(), "Namespace" | kinds::CRD));
@@ -269,17 +388,29 @@ fn apply(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value,
         // All of a stage is tried before any of it is applied.
         for dry in [true, false] {
             for object in &stage {
-                let how = How { manager: "kustomize-controller", force: true, dry };
+                let how = How {
+                    manager: "kustomize-controller",
+                    force: true,
+                    dry,
+                };
                 let mut object = object.clone();
                 let id = {
                     let located = api::locate(store, &mut object, &namespace);
                     let (space, own) = place(&object);
-                    let space = if space.is_empty() { String::new() } else { format!("{space}/") };
-                    located.map_err(|refusal| (format!("{}/{space}{own}", text(&object, "/kind")), refusal))
+                    let space = if space.is_empty() {
+                        String::new()
+                    } else {
+                        format!("{space}/")
+                    };
+                    located
+                        .map_err(|refusal| {
+                            (format!("{}/{space}{own}", text(&object, "/kind")), refusal)
+                        })
                         .map(|_| format!("{}/{space}{own}", text(&object, "/kind")))
                 };
                 let done = match id {
-                    Ok(id) => api::apply(store, outside, object.clone(), &namespace, how).map_err(|refusal| (id, refusal)),
+                    Ok(id) => api::apply(store, outside, object.clone(), &namespace, how)
+                        .map_err(|refusal| (id, refusal)),
                     Err(why) => Err(why),
                 };
                 if let Err((id, refusal)) = done {
@@ -301,11 +432,21 @@ fn apply(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value,
             let served = stage
                 .iter()
                 .filter(|object| kind_of(object) == kinds::CRD)
-                .all(|object| store.get(kinds::CRD, "", place(object).1).is_some_and(|found| is_true(found, "Established")));
+                .all(|object| {
+                    store
+                        .get(kinds::CRD, "", place(object).1)
+                        .is_some_and(|found| is_true(found, "Established"))
+                });
             if !served {
                 kustomization["status"]["lastAttemptedRevision"] = json!("");
                 kustomization["status"]["tried"] = Value::Null;
-                store.passed(&format!("{} waits for definitions", text(&kustomization, "/metadata/uid")), 300);
+                store.passed(
+                    &format!(
+                        "{} waits for definitions",
+                        text(&kustomization, "/metadata/uid")
+                    ),
+                    300,
+                );
                 store.write(kustomization);
                 return;
             }
@@ -316,7 +457,9 @@ fn apply(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value,
             if inventory.iter().all(|entry| entry["id"] != old["id"])
                 && let Some((kind, space, own)) = located(store, &old)
             {
-                let label = store.get(&kind, &space, &own).map(|object| text(object, "/metadata/labels/kustomize.toolkit.fluxcd.io~1name").to_string());
+                let label = store.get(&kind, &space, &own).map(|object| {
+                    text(object, "/metadata/labels/kustomize.toolkit.fluxcd.io~1name").to_string()
+                });
                 if label.as_deref() == Some(name.as_str()) {
                     store.remove(&kind, &space, &own);
                 }
@@ -324,7 +467,10 @@ fn apply(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value,
         }
     }
     // A Kustomization may be among the objects that it applies: go on with what is stored.
-    let mut current = store.get(KIND, &namespace, &name).cloned().unwrap_or_else(|| kustomization.clone());
+    let mut current = store
+        .get(KIND, &namespace, &name)
+        .cloned()
+        .unwrap_or_else(|| kustomization.clone());
     current["status"] = kustomization["status"].clone();
     let mut kustomization = current;
     inventory.sort_by(|one, other| text(one, "/id").cmp(text(other, "/id")));
@@ -333,8 +479,22 @@ fn apply(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value,
     let date = store.date();
     let timeout = text(&kustomization, "/spec/timeout").to_string();
     let said = format!("Running health checks for revision {revision} with a timeout of {timeout}");
-    put_condition(&mut kustomization, &date, "Reconciling", "True", "Progressing", &said);
-    put_condition(&mut kustomization, &date, "Ready", "Unknown", "Progressing", "Reconciliation in progress");
+    put_condition(
+        &mut kustomization,
+        &date,
+        "Reconciling",
+        "True",
+        "Progressing",
+        &said,
+    );
+    put_condition(
+        &mut kustomization,
+        &date,
+        "Ready",
+        "Unknown",
+        "Progressing",
+        "Reconciliation in progress",
+    );
     sources::handled(&mut kustomization);
     sources::again(store, &kustomization);
     store.forget(&format!("{} health", text(&kustomization, "/metadata/uid")));
@@ -359,12 +519,16 @@ fn waited(store: &dyn Store, kustomization: &Value) -> Vec<(String, Option<Value
         return list(kustomization, "/status/inventory/entries")
             .iter()
             .map(|entry| {
-                let found = located(store, entry).and_then(|(kind, namespace, name)| store.get(&kind, &namespace, &name).cloned());
+                let found = located(store, entry).and_then(|(kind, namespace, name)| {
+                    store.get(&kind, &namespace, &name).cloned()
+                });
                 let label = text(entry, "/id").replace('_', "/");
                 (label, found)
             })
             .filter(|(_, found)| {
-                found.as_ref().is_none_or(|object| kind_of(object) != KIND || place(object) != (own_namespace, own_name))
+                found.as_ref().is_none_or(|object| {
+                    kind_of(object) != KIND || place(object) != (own_namespace, own_name)
+                })
             })
             .collect();
     }
@@ -377,9 +541,16 @@ fn waited(store: &dyn Store, kustomization: &Value) -> Vec<(String, Option<Value
                 None => text(check, "/kind").to_string(),
             };
             let space = text(check, "/namespace");
-            let space = if space.is_empty() { own_namespace } else { space };
+            let space = if space.is_empty() {
+                own_namespace
+            } else {
+                space
+            };
             let name = text(check, "/name");
-            (format!("{}/{space}/{name}", text(check, "/kind")), store.get(&kind, space, name).cloned())
+            (
+                format!("{}/{space}/{name}", text(check, "/kind")),
+                store.get(&kind, space, name).cloned(),
+            )
         })
         .collect()
 }
@@ -394,19 +565,37 @@ fn check(store: &mut dyn Store, _: &mut Outside, mut kustomization: Value) {
             None => Some((label, "NotFound")),
             Some(object) => health::healthy(&object).map(|state| {
                 let (namespace, name) = place(&object);
-                (format!("{}/{namespace}/{name}", text(&object, "/kind")), state)
+                (
+                    format!("{}/{namespace}/{name}", text(&object, "/kind")),
+                    state,
+                )
             }),
         })
         .collect();
     let what = format!("{uid} health");
     if unmet.is_empty() {
         store.forget(&what);
-        let waits = kustomization["spec"]["wait"] == true || kustomization["spec"].get("healthChecks").is_some();
+        let waits = kustomization["spec"]["wait"] == true
+            || kustomization["spec"].get("healthChecks").is_some();
         let generation = kustomization["metadata"]["generation"].clone();
         drop_condition(&mut kustomization, "Reconciling");
-        put_condition(&mut kustomization, &date, "Ready", "True", "ReconciliationSucceeded", &format!("Applied revision: {revision}"));
+        put_condition(
+            &mut kustomization,
+            &date,
+            "Ready",
+            "True",
+            "ReconciliationSucceeded",
+            &format!("Applied revision: {revision}"),
+        );
         if waits {
-            put_condition(&mut kustomization, &date, "Healthy", "True", "Succeeded", "Health check passed in 43.11323ms");
+            put_condition(
+                &mut kustomization,
+                &date,
+                "Healthy",
+                "True",
+                "Succeeded",
+                "Health check passed in 43.11323ms",
+            );
         }
         kustomization["status"]["lastAppliedRevision"] = json!(revision);
         kustomization["status"]["observedGeneration"] = generation.clone();
@@ -425,8 +614,15 @@ fn check(store: &mut dyn Store, _: &mut Outside, mut kustomization: Value) {
     let timeout = sources::duration(&kustomization, "/spec/timeout", 300_000).max(30_000);
     if store.passed(&what, timeout) {
         store.forget(&what);
-        let all: Vec<String> = unmet.iter().map(|(id, state)| format!("{id} status: '{state}'")).collect();
-        let why = format!("health check failed after {}ms: timeout waiting for: [{}]", timeout, all.join(", "));
+        let all: Vec<String> = unmet
+            .iter()
+            .map(|(id, state)| format!("{id} status: '{state}'"))
+            .collect();
+        let why = format!(
+            "health check failed after {}ms: timeout waiting for: [{}]",
+            timeout,
+            all.join(", ")
+        );
         fail(store, kustomization, "HealthCheckFailed", &why, true);
     }
 }

@@ -8,13 +8,23 @@ use super::super::outside::Outside;
 use super::super::value::{is_true, list, place, put_condition, set, text};
 use super::{agents, pods};
 
-const NEEDED: [&str; 5] = ["gatewayclasses", "gateways", "httproutes", "grpcroutes", "referencegrants"];
+const NEEDED: [&str; 5] = [
+    "gatewayclasses",
+    "gateways",
+    "httproutes",
+    "grpcroutes",
+    "referencegrants",
+];
 
 /// Whether an operator serves gateways: it looks for the definitions only when it starts.
 fn serves(store: &dyn Store) -> bool {
     let made: Option<Vec<&str>> = NEEDED
         .iter()
-        .map(|name| store.get(CRD, "", &format!("{name}.gateway.networking.k8s.io")).map(|crd| text(crd, "/metadata/creationTimestamp")))
+        .map(|name| {
+            store
+                .get(CRD, "", &format!("{name}.gateway.networking.k8s.io"))
+                .map(|crd| text(crd, "/metadata/creationTimestamp"))
+        })
         .collect();
     let (Some(made), Some(agent)) = (made, agents::agent(store)) else {
         return false;
@@ -31,7 +41,10 @@ fn status_of(object: &mut Value, date: &str, conditions: &[(&str, &str, &str, &s
     for (kind, status, reason, message) in conditions {
         put_condition(object, date, kind, status, reason, message);
     }
-    if let Some(all) = object.pointer_mut("/status/conditions").and_then(Value::as_array_mut) {
+    if let Some(all) = object
+        .pointer_mut("/status/conditions")
+        .and_then(Value::as_array_mut)
+    {
         for condition in all {
             condition["observedGeneration"] = generation.clone();
         }
@@ -40,15 +53,27 @@ fn status_of(object: &mut Value, date: &str, conditions: &[(&str, &str, &str, &s
 
 /// A class is accepted by its controller, if that runs.
 pub(super) fn classes(store: &mut dyn Store, _: &mut Outside) {
-    let all: Vec<Value> = store.list("GatewayClass.gateway.networking.k8s.io").into_iter().cloned().collect();
+    let all: Vec<Value> = store
+        .list("GatewayClass.gateway.networking.k8s.io")
+        .into_iter()
+        .cloned()
+        .collect();
     let served = serves(store);
     for mut class in all {
         let date = store.date();
         if text(&class, "/spec/controllerName") == "io.cilium/gateway-controller" && served {
-            status_of(&mut class, &date, &[("Accepted", "True", "Accepted", "Valid GatewayClass")]);
+            status_of(
+                &mut class,
+                &date,
+                &[("Accepted", "True", "Accepted", "Valid GatewayClass")],
+            );
         } else if list(&class, "/status/conditions").is_empty() {
             // The definition's own default.
-            status_of(&mut class, &date, &[("Accepted", "Unknown", "Pending", "Waiting for controller")]);
+            status_of(
+                &mut class,
+                &date,
+                &[("Accepted", "Unknown", "Pending", "Waiting for controller")],
+            );
         }
         store.write(class);
     }
@@ -56,15 +81,28 @@ pub(super) fn classes(store: &mut dyn Store, _: &mut Outside) {
 
 /// A gateway is a Service of type `LoadBalancer`.
 pub(super) fn gateways(store: &mut dyn Store, _: &mut Outside) {
-    let all: Vec<Value> = store.list("Gateway.gateway.networking.k8s.io").into_iter().cloned().collect();
+    let all: Vec<Value> = store
+        .list("Gateway.gateway.networking.k8s.io")
+        .into_iter()
+        .cloned()
+        .collect();
     for mut gateway in all {
         let class = text(&gateway, "/spec/gatewayClassName");
-        let accepted = store.get("GatewayClass.gateway.networking.k8s.io", "", class).is_some_and(|class| is_true(class, "Accepted"));
+        let accepted = store
+            .get("GatewayClass.gateway.networking.k8s.io", "", class)
+            .is_some_and(|class| is_true(class, "Accepted"));
         let date = store.date();
         if !accepted || !serves(store) {
             if list(&gateway, "/status/conditions").is_empty() {
                 let waits = "Waiting for controller";
-                status_of(&mut gateway, &date, &[("Accepted", "Unknown", "Pending", waits), ("Programmed", "Unknown", "Pending", waits)]);
+                status_of(
+                    &mut gateway,
+                    &date,
+                    &[
+                        ("Accepted", "Unknown", "Pending", waits),
+                        ("Programmed", "Unknown", "Pending", waits),
+                    ],
+                );
                 store.write(gateway);
             }
             continue;
@@ -96,17 +134,49 @@ pub(super) fn gateways(store: &mut dyn Store, _: &mut Outside) {
             .flat_map(|listener| list(listener, "/tls/certificateRefs"))
             .filter(|reference| {
                 let space = text(reference, "/namespace");
-                store.get("Secret", if space.is_empty() { &namespace } else { space }, text(reference, "/name")).is_none()
+                store
+                    .get(
+                        "Secret",
+                        if space.is_empty() { &namespace } else { space },
+                        text(reference, "/name"),
+                    )
+                    .is_none()
             })
             .map(|reference| text(reference, "/name").to_string())
             .collect();
         let programmed = if ip.is_empty() {
-            ("Programmed", "False", "AddressNotAssigned", "Address is not ready")
+            (
+                "Programmed",
+                "False",
+                "AddressNotAssigned",
+                "Address is not ready",
+            )
         } else {
-            ("Programmed", "True", "Programmed", "Gateway successfully reconciled")
+            (
+                "Programmed",
+                "True",
+                "Programmed",
+                "Gateway successfully reconciled",
+            )
         };
-        status_of(&mut gateway, &date, &[("Accepted", "True", "Accepted", "Gateway successfully scheduled"), programmed]);
-        let addresses = if ip.is_empty() { json!([]) } else { json!([{ "type": "IPAddress", "value": ip }]) };
+        status_of(
+            &mut gateway,
+            &date,
+            &[
+                (
+                    "Accepted",
+                    "True",
+                    "Accepted",
+                    "Gateway successfully scheduled",
+                ),
+                programmed,
+            ],
+        );
+        let addresses = if ip.is_empty() {
+            json!([])
+        } else {
+            json!([{ "type": "IPAddress", "value": ip }])
+        };
         set(&mut gateway, "/status/addresses", addresses);
         let listeners: Vec<Value> = list(&gateway, "/spec/listeners")
             .iter()
@@ -126,7 +196,11 @@ pub(super) fn gateways(store: &mut dyn Store, _: &mut Outside) {
 
 /// Routes are accepted by their gateways.
 pub(super) fn routes(store: &mut dyn Store, _: &mut Outside) {
-    let all: Vec<Value> = store.list("HTTPRoute.gateway.networking.k8s.io").into_iter().cloned().collect();
+    let all: Vec<Value> = store
+        .list("HTTPRoute.gateway.networking.k8s.io")
+        .into_iter()
+        .cloned()
+        .collect();
     for mut route in all {
         let own = place(&route).0.to_string();
         let parents: Vec<Value> = list(&route, "/spec/parentRefs")

@@ -12,7 +12,8 @@ pub(crate) fn healthy(object: &Value) -> Option<&'static str> {
     }
     match kind_of(object).as_str() {
         "Deployment.apps" => {
-            let late = condition(object, "Progressing").is_some_and(|found| found["reason"] == "ProgressDeadlineExceeded");
+            let late = condition(object, "Progressing")
+                .is_some_and(|found| found["reason"] == "ProgressDeadlineExceeded");
             if late {
                 return Some("Failed");
             }
@@ -25,10 +26,15 @@ pub(crate) fn healthy(object: &Value) -> Option<&'static str> {
             }
             (!is_true(object, "Complete")).then_some("InProgress")
         }
-        "Pod" => (text(object, "/status/phase") != "Succeeded" && !is_true(object, "Ready")).then_some("InProgress"),
-        "Service" => (text(object, "/spec/type") == "LoadBalancer" && list(object, "/status/loadBalancer/ingress").is_empty()).then_some("InProgress"),
+        "Pod" => (text(object, "/status/phase") != "Succeeded" && !is_true(object, "Ready"))
+            .then_some("InProgress"),
+        "Service" => (text(object, "/spec/type") == "LoadBalancer"
+            && list(object, "/status/loadBalancer/ingress").is_empty())
+        .then_some("InProgress"),
         "Namespace" => (text(object, "/status/phase") != "Active").then_some("InProgress"),
-        "CustomResourceDefinition.apiextensions.k8s.io" => (!is_true(object, "Established")).then_some("InProgress"),
+        "CustomResourceDefinition.apiextensions.k8s.io" => {
+            (!is_true(object, "Established")).then_some("InProgress")
+        }
         _ => {
             let seen = object.pointer("/status/observedGeneration");
             if seen.is_some() && seen != object.pointer("/metadata/generation") {
@@ -40,7 +46,8 @@ pub(crate) fn healthy(object: &Value) -> Option<&'static str> {
             if is_true(object, "Reconciling") {
                 return Some("InProgress");
             }
-            condition(object, "Ready").and_then(|ready| (ready["status"] != "True").then_some("InProgress"))
+            condition(object, "Ready")
+                .and_then(|ready| (ready["status"] != "True").then_some("InProgress"))
         }
     }
 }

@@ -31,7 +31,8 @@ pub(super) fn begin(store: &mut dyn Store, outside: &mut Outside) {
 
 fn first_host(net: &str) -> String {
     let net: Option<ipnet::Ipv4Net> = net.parse().ok();
-    net.and_then(|net| net.hosts().next()).map_or_else(|| "10.96.0.1".to_string(), |ip| ip.to_string())
+    net.and_then(|net| net.hosts().next())
+        .map_or_else(|| "10.96.0.1".to_string(), |ip| ip.to_string())
 }
 
 /// A namespace has a service account, and goes when all in it has gone.
@@ -59,7 +60,10 @@ pub(super) fn namespaces(store: &mut dyn Store, _: &mut Outside) {
             store.remove(kind, &name, inner);
         }
         let what = format!("namespace {name} is empty");
-        let empty = store.all().iter().all(|object| text(object, "/metadata/namespace") != name);
+        let empty = store
+            .all()
+            .iter()
+            .all(|object| text(object, "/metadata/namespace") != name);
         if empty && store.passed(&what, 5_000) {
             store.forget(&what);
             store.remove("Namespace", "", &name);
@@ -84,14 +88,31 @@ pub(super) fn definitions(store: &mut dyn Store, _: &mut Outside) {
         let what = format!("{} established", text(&definition, "/metadata/uid"));
         if store.passed(&what, 200) {
             let date = store.date();
-            put_condition(&mut definition, &date, "NamesAccepted", "True", "NoConflicts", "no conflicts found");
-            put_condition(&mut definition, &date, "Established", "True", "InitialNamesAccepted", "the initial names have been accepted");
+            put_condition(
+                &mut definition,
+                &date,
+                "NamesAccepted",
+                "True",
+                "NoConflicts",
+                "no conflicts found",
+            );
+            put_condition(
+                &mut definition,
+                &date,
+                "Established",
+                "True",
+                "InitialNamesAccepted",
+                "the initial names have been accepted",
+            );
             let names = definition["spec"]["names"].clone();
             set(&mut definition, "/status/acceptedNames", names);
             store.write(definition);
         }
     }
-    let own: BTreeSet<String> = super::super::kinds::all(store).iter().map(super::super::kinds::Kind::id).collect();
+    let own: BTreeSet<String> = super::super::kinds::all(store)
+        .iter()
+        .map(super::super::kinds::Kind::id)
+        .collect();
     let lost: Vec<(String, String, String)> = store
         .all()
         .iter()
@@ -120,7 +141,10 @@ pub(super) fn orphans(store: &mut dyn Store, _: &mut Outside) {
         .iter()
         .filter(|object| {
             let owners = list(object, "/metadata/ownerReferences");
-            !owners.is_empty() && owners.iter().all(|owner| !uids.contains(text(owner, "/uid")))
+            !owners.is_empty()
+                && owners
+                    .iter()
+                    .all(|owner| !uids.contains(text(owner, "/uid")))
         })
         .map(|object| {
             let (namespace, name) = place(object);

@@ -33,9 +33,21 @@ fn fresh(machine: &Machine) -> Value {
 }
 
 const PRESSURES: [(&str, &str, &str); 3] = [
-    ("MemoryPressure", "KubeletHasSufficientMemory", "kubelet has sufficient memory available"),
-    ("DiskPressure", "KubeletHasNoDiskPressure", "kubelet has no disk pressure"),
-    ("PIDPressure", "KubeletHasSufficientPID", "kubelet has sufficient PID available"),
+    (
+        "MemoryPressure",
+        "KubeletHasSufficientMemory",
+        "kubelet has sufficient memory available",
+    ),
+    (
+        "DiskPressure",
+        "KubeletHasNoDiskPressure",
+        "kubelet has no disk pressure",
+    ),
+    (
+        "PIDPressure",
+        "KubeletHasSufficientPID",
+        "kubelet has sufficient PID available",
+    ),
 ];
 
 fn node(store: &mut dyn Store, machine: &Machine) {
@@ -49,13 +61,31 @@ fn node(store: &mut dyn Store, machine: &Machine) {
         store.forget(&silent);
         // A machine that was set up anew has another address or another network for its pods only if it is another machine.
         set(&mut node, "/status/nodeInfo/bootID", json!(machine.boot));
-        set(&mut node, "/status/nodeInfo/kubeletVersion", json!(machine.version));
+        set(
+            &mut node,
+            "/status/nodeInfo/kubeletVersion",
+            json!(machine.version),
+        );
         for (kind, reason, message) in PRESSURES {
             put_condition(&mut node, &date, kind, "False", reason, message);
         }
         if agents::runs_on(store, &machine.name) {
-            put_condition(&mut node, &date, "Ready", "True", "KubeletReady", "kubelet is posting ready status");
-            put_condition(&mut node, &date, "NetworkUnavailable", "False", "CiliumIsUp", "Cilium is running on this node");
+            put_condition(
+                &mut node,
+                &date,
+                "Ready",
+                "True",
+                "KubeletReady",
+                "kubelet is posting ready status",
+            );
+            put_condition(
+                &mut node,
+                &date,
+                "NetworkUnavailable",
+                "False",
+                "CiliumIsUp",
+                "Cilium is running on this node",
+            );
             taint(&mut node, None);
         } else {
             put_condition(
@@ -66,14 +96,34 @@ fn node(store: &mut dyn Store, machine: &Machine) {
                 "KubeletNotReady",
                 "container runtime network not ready: NetworkReady=false reason:NetworkPluginNotReady message:Network plugin returns error: cni plugin not initialized",
             );
-            taint(&mut node, Some(("node.kubernetes.io/not-ready", "NoSchedule")));
+            taint(
+                &mut node,
+                Some(("node.kubernetes.io/not-ready", "NoSchedule")),
+            );
         }
     } else if store.passed(&silent, 45_000) {
         for (kind, _, _) in PRESSURES {
-            put_condition(&mut node, &date, kind, "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.");
+            put_condition(
+                &mut node,
+                &date,
+                kind,
+                "Unknown",
+                "NodeStatusUnknown",
+                "Kubelet stopped posting node status.",
+            );
         }
-        put_condition(&mut node, &date, "Ready", "Unknown", "NodeStatusUnknown", "Kubelet stopped posting node status.");
-        taint(&mut node, Some(("node.kubernetes.io/unreachable", "NoSchedule")));
+        put_condition(
+            &mut node,
+            &date,
+            "Ready",
+            "Unknown",
+            "NodeStatusUnknown",
+            "Kubelet stopped posting node status.",
+        );
+        taint(
+            &mut node,
+            Some(("node.kubernetes.io/unreachable", "NoSchedule")),
+        );
     }
     store.write(node);
 }
@@ -81,7 +131,11 @@ fn node(store: &mut dyn Store, machine: &Machine) {
 fn taint(node: &mut Value, taint: Option<(&str, &str)>) {
     match taint {
         Some((key, effect)) => {
-            set(node, "/spec/taints", json!([{ "effect": effect, "key": key }]));
+            set(
+                node,
+                "/spec/taints",
+                json!([{ "effect": effect, "key": key }]),
+            );
         }
         None => super::super::value::unset(node, "/spec", "taints"),
     }

@@ -18,14 +18,22 @@ pub(super) fn forbidden(store: &dyn Store, owner: &Value) -> Option<String> {
     let (namespace, _) = place(owner);
     let level = store
         .get("Namespace", "", namespace)
-        .map(|found| text(found, "/metadata/labels/pod-security.kubernetes.io~1enforce").to_string())
+        .map(|found| {
+            text(
+                found,
+                "/metadata/labels/pod-security.kubernetes.io~1enforce",
+            )
+            .to_string()
+        })
         .unwrap_or_default();
     let level = match level.as_str() {
         "" if namespace == "kube-system" => "privileged",
         "" => "baseline",
         other => other,
     };
-    let spec = owner.pointer("/spec/template/spec").unwrap_or(&owner["spec"]);
+    let spec = owner
+        .pointer("/spec/template/spec")
+        .unwrap_or(&owner["spec"]);
     let mut reasons = Vec::new();
     if level != "privileged" {
         if spec["hostNetwork"] == true {
@@ -39,18 +47,30 @@ pub(super) fn forbidden(store: &dyn Store, owner: &Value) -> Option<String> {
         if !paths.is_empty() {
             reasons.push(format!("hostPath volumes (volumes {})", paths.join(", ")));
         }
-        for container in list(spec, "/containers").iter().chain(list(spec, "/initContainers")) {
+        for container in list(spec, "/containers")
+            .iter()
+            .chain(list(spec, "/initContainers"))
+        {
             let name = text(container, "/name");
             if container.pointer("/securityContext/privileged") == Some(&json!(true)) {
-                reasons.push(format!("privileged (container \"{name}\" must not set securityContext.privileged=true)"));
+                reasons.push(format!(
+                    "privileged (container \"{name}\" must not set securityContext.privileged=true)"
+                ));
             }
-            if list(container, "/ports").iter().any(|port| port.get("hostPort").is_some_and(|port| *port != 0)) {
+            if list(container, "/ports")
+                .iter()
+                .any(|port| port.get("hostPort").is_some_and(|port| *port != 0))
+            {
                 reasons.push(format!("hostPort (container \"{name}\" uses hostPorts)"));
             }
         }
     }
-    if level == "restricted" && spec.pointer("/securityContext/runAsNonRoot") != Some(&json!(true)) {
-        reasons.push("runAsNonRoot != true (pod or container must set securityContext.runAsNonRoot=true)".to_string());
+    if level == "restricted" && spec.pointer("/securityContext/runAsNonRoot") != Some(&json!(true))
+    {
+        reasons.push(
+            "runAsNonRoot != true (pod or container must set securityContext.runAsNonRoot=true)"
+                .to_string(),
+        );
     }
     (!reasons.is_empty()).then(|| {
         format!(
@@ -73,7 +93,11 @@ pub(super) fn pods(store: &mut dyn Store, outside: &mut Outside) {
 
 fn tolerates(pod: &Value) -> bool {
     list(pod, "/spec/tolerations").iter().any(|toleration| {
-        toleration["operator"] == "Exists" && matches!(text(toleration, "/key"), "" | "node.kubernetes.io/not-ready")
+        toleration["operator"] == "Exists"
+            && matches!(
+                text(toleration, "/key"),
+                "" | "node.kubernetes.io/not-ready"
+            )
     })
 }
 
@@ -89,7 +113,9 @@ fn step(store: &mut dyn Store, outside: &mut Outside, mut pod: Value) {
                 "PodScheduled",
                 "False",
                 "Unschedulable",
-                &format!("0/{all} nodes are available: {all} node(s) had untolerated taint(s). preemption: 0/{all} nodes are available: {all} Preemption is not helpful for scheduling."),
+                &format!(
+                    "0/{all} nodes are available: {all} node(s) had untolerated taint(s). preemption: 0/{all} nodes are available: {all} Preemption is not helpful for scheduling."
+                ),
             );
             store.write(pod);
             return;
@@ -111,7 +137,8 @@ fn step(store: &mut dyn Store, outside: &mut Outside, mut pod: Value) {
         return;
     }
     store.forget(&silent);
-    let restarted = text(&pod, "/status/boot").to_string() != machine.boot && pod["status"].get("boot").is_some();
+    let restarted = text(&pod, "/status/boot").to_string() != machine.boot
+        && pod["status"].get("boot").is_some();
     if restarted {
         put_condition(&mut pod, &date, "Ready", "False", "", "");
     }
@@ -119,37 +146,85 @@ fn step(store: &mut dyn Store, outside: &mut Outside, mut pod: Value) {
         return;
     }
     if let Some((reason, message)) = waits(store, outside, &pod, &node) {
-        containers(&mut pod, &date, &json!({ "waiting": { "reason": reason, "message": message } }), false);
-        put_condition(&mut pod, &date, "Ready", "False", "ContainersNotReady", "containers with unready status");
+        containers(
+            &mut pod,
+            &date,
+            &json!({ "waiting": { "reason": reason, "message": message } }),
+            false,
+        );
+        put_condition(
+            &mut pod,
+            &date,
+            "Ready",
+            "False",
+            "ContainersNotReady",
+            "containers with unready status",
+        );
         store.write(pod);
         return;
     }
-    let start = takes(outside, &format!("start {uid} {}", machine.boot), 2_000, 8_000);
+    let start = takes(
+        outside,
+        &format!("start {uid} {}", machine.boot),
+        2_000,
+        8_000,
+    );
     if !store.passed(&format!("{uid} starts on {}", machine.boot), start) {
         if list(&pod, "/status/containerStatuses").is_empty() {
-            containers(&mut pod, &date, &json!({ "waiting": { "reason": "ContainerCreating" } }), false);
-            put_condition(&mut pod, &date, "Ready", "False", "ContainersNotReady", "containers with unready status");
+            containers(
+                &mut pod,
+                &date,
+                &json!({ "waiting": { "reason": "ContainerCreating" } }),
+                false,
+            );
+            put_condition(
+                &mut pod,
+                &date,
+                "Ready",
+                "False",
+                "ContainersNotReady",
+                "containers with unready status",
+            );
             store.write(pod);
         }
         return;
     }
     let host = pod["spec"]["hostNetwork"] == true;
     set(&mut pod, "/status/hostIP", json!(machine.ip));
-    let ip = if host { machine.ip.clone() } else { pod_ip(&machine.pod_cidr, &uid, outside.seed) };
+    let ip = if host {
+        machine.ip.clone()
+    } else {
+        pod_ip(&machine.pod_cidr, &uid, outside.seed)
+    };
     set(&mut pod, "/status/podIP", json!(ip));
     set(&mut pod, "/status/boot", json!(machine.boot));
     set(&mut pod, "/status/startTime", json!(date));
     set(&mut pod, "/status/phase", json!("Running"));
-    let ends = text(&pod, "/spec/restartPolicy") != "" && text(&pod, "/spec/restartPolicy") != "Always";
-    containers(&mut pod, &date, &json!({ "running": { "startedAt": date } }), true);
+    let ends =
+        text(&pod, "/spec/restartPolicy") != "" && text(&pod, "/spec/restartPolicy") != "Always";
+    containers(
+        &mut pod,
+        &date,
+        &json!({ "running": { "startedAt": date } }),
+        true,
+    );
     put_condition(&mut pod, &date, "Ready", "True", "", "");
     if ends {
         let time = takes(outside, &format!("run {uid}"), 300, 1_500);
         if store.passed(&format!("{uid} runs"), time) {
             let (code, said) = programs::run(store, outside, &pod);
-            set(&mut pod, "/status/phase", json!(if code == 0 { "Succeeded" } else { "Failed" }));
+            set(
+                &mut pod,
+                "/status/phase",
+                json!(if code == 0 { "Succeeded" } else { "Failed" }),
+            );
             let reason = if code == 0 { "Completed" } else { "Error" };
-            containers(&mut pod, &date, &json!({ "terminated": { "exitCode": code, "reason": reason, "finishedAt": date } }), false);
+            containers(
+                &mut pod,
+                &date,
+                &json!({ "terminated": { "exitCode": code, "reason": reason, "finishedAt": date } }),
+                false,
+            );
             put_condition(&mut pod, &date, "Ready", "False", "PodCompleted", "");
             set(&mut pod, "/status/said", json!(said));
         } else {
@@ -172,7 +247,8 @@ fn containers(pod: &mut Value, _date: &str, state: &Value, ready: bool) {
 fn pod_ip(net: &str, uid: &str, seed: u64) -> String {
     let net: Option<ipnet::Ipv4Net> = net.parse().ok();
     let pick = usize::try_from(crate::chance::between(seed, uid, 2, 250)).unwrap_or(2);
-    net.and_then(|net| net.hosts().nth(pick)).map_or_else(String::new, |ip| ip.to_string())
+    net.and_then(|net| net.hosts().nth(pick))
+        .map_or_else(String::new, |ip| ip.to_string())
 }
 
 fn choose(store: &dyn Store, outside: &Outside, pod: &Value) -> Option<String> {
@@ -185,55 +261,105 @@ fn choose(store: &dyn Store, outside: &Outside, pod: &Value) -> Option<String> {
         nodes::ready(store)
     };
     let count = |name: &String| {
-        store.list("Pod").into_iter().filter(|pod| text(pod, "/spec/nodeName") == name).count()
+        store
+            .list("Pod")
+            .into_iter()
+            .filter(|pod| text(pod, "/spec/nodeName") == name)
+            .count()
     };
-    fits.into_iter().min_by_key(|name| (count(name), name.clone()))
+    fits.into_iter()
+        .min_by_key(|name| (count(name), name.clone()))
 }
 
 /// Why a pod's containers cannot start yet.
-fn waits(store: &dyn Store, outside: &mut Outside, pod: &Value, node: &str) -> Option<(&'static str, String)> {
+fn waits(
+    store: &dyn Store,
+    outside: &mut Outside,
+    pod: &Value,
+    node: &str,
+) -> Option<(&'static str, String)> {
     let (namespace, name) = place(pod);
     let owner = text(pod, "/metadata/ownerReferences/0/name");
     let about = if owner.is_empty() { name } else { owner };
     if outside.feels(Kind::ImageMissing, about).is_some() {
         let image = text(pod, "/spec/containers/0/image");
-        return Some(("ImagePullBackOff", format!("Back-off pulling image \"{image}\"")));
+        return Some((
+            "ImagePullBackOff",
+            format!("Back-off pulling image \"{image}\""),
+        ));
     }
     let there = store.get("Node", "", node).is_some_and(nodes::is_ready);
     if pod["spec"]["hostNetwork"] != true && !there {
-        return Some(("ContainerCreating", "network is not ready: container runtime network not ready".to_string()));
+        return Some((
+            "ContainerCreating",
+            "network is not ready: container runtime network not ready".to_string(),
+        ));
     }
     let spec = &pod["spec"];
-    for container in list(spec, "/containers").iter().chain(list(spec, "/initContainers")) {
+    for container in list(spec, "/containers")
+        .iter()
+        .chain(list(spec, "/initContainers"))
+    {
         // Talos lets no container load kernel modules.
-        if list(container, "/securityContext/capabilities/add").iter().any(|one| one == "SYS_MODULE") {
-            return Some(("CreateContainerError", "failed to create containerd task: unable to apply caps: operation not permitted".to_string()));
+        if list(container, "/securityContext/capabilities/add")
+            .iter()
+            .any(|one| one == "SYS_MODULE")
+        {
+            return Some((
+                "CreateContainerError",
+                "failed to create containerd task: unable to apply caps: operation not permitted"
+                    .to_string(),
+            ));
         }
-        let sources = list(container, "/env").iter().map(|env| &env["valueFrom"]).chain(list(container, "/envFrom"));
+        let sources = list(container, "/env")
+            .iter()
+            .map(|env| &env["valueFrom"])
+            .chain(list(container, "/envFrom"));
         for source in sources {
-            for (member, kind, word) in [("secretKeyRef", "Secret", "secret"), ("secretRef", "Secret", "secret"), ("configMapKeyRef", "ConfigMap", "configmap"), ("configMapRef", "ConfigMap", "configmap")] {
+            for (member, kind, word) in [
+                ("secretKeyRef", "Secret", "secret"),
+                ("secretRef", "Secret", "secret"),
+                ("configMapKeyRef", "ConfigMap", "configmap"),
+                ("configMapRef", "ConfigMap", "configmap"),
+            ] {
                 let wanted = &source[member];
                 if !wanted.is_object() || wanted["optional"] == true {
                     continue;
                 }
                 let asked = text(wanted, "/name");
                 let Some(found) = store.get(kind, namespace, asked) else {
-                    return Some(("CreateContainerConfigError", format!("{word} \"{asked}\" not found")));
+                    return Some((
+                        "CreateContainerConfigError",
+                        format!("{word} \"{asked}\" not found"),
+                    ));
                 };
                 let key = text(wanted, "/key");
                 if !key.is_empty() && found["data"].get(key).is_none() {
-                    return Some(("CreateContainerConfigError", format!("couldn't find key {key} in {kind} {namespace}/{asked}")));
+                    return Some((
+                        "CreateContainerConfigError",
+                        format!("couldn't find key {key} in {kind} {namespace}/{asked}"),
+                    ));
                 }
             }
         }
     }
     for volume in list(spec, "/volumes") {
-        for (path, kind, word) in [("secret", "Secret", "secretName"), ("configMap", "ConfigMap", "name")] {
+        for (path, kind, word) in [
+            ("secret", "Secret", "secretName"),
+            ("configMap", "ConfigMap", "name"),
+        ] {
             let asked = text(&volume[path], &format!("/{word}"));
-            if !asked.is_empty() && volume[path]["optional"] != true && store.get(kind, namespace, asked).is_none() {
+            if !asked.is_empty()
+                && volume[path]["optional"] != true
+                && store.get(kind, namespace, asked).is_none()
+            {
                 return Some((
                     "ContainerCreating",
-                    format!("MountVolume.SetUp failed for volume \"{}\" : {} \"{asked}\" not found", text(volume, "/name"), kind.to_lowercase()),
+                    format!(
+                        "MountVolume.SetUp failed for volume \"{}\" : {} \"{asked}\" not found",
+                        text(volume, "/name"),
+                        kind.to_lowercase()
+                    ),
                 ));
             }
         }

@@ -15,15 +15,28 @@ pub(super) fn run(store: &dyn Store, outside: &mut Outside, pod: &Value) -> (u8,
         .filter_map(Value::as_str)
         .flat_map(str::split_whitespace)
         .collect();
-    if let Some(url) = words.iter().find(|word| word.starts_with("http://") || word.starts_with("https://")) {
+    if let Some(url) = words
+        .iter()
+        .find(|word| word.starts_with("http://") || word.starts_with("https://"))
+    {
         return fetch(store, outside, pod, url);
     }
-    if let Some(at) = words.iter().position(|word| matches!(*word, "nslookup" | "getent" | "dig" | "host")) {
-        let host = words[at + 1..].iter().find(|word| !word.starts_with('-') && **word != "hosts").copied().unwrap_or_default();
+    if let Some(at) = words
+        .iter()
+        .position(|word| matches!(*word, "nslookup" | "getent" | "dig" | "host"))
+    {
+        let host = words[at + 1..]
+            .iter()
+            .find(|word| !word.starts_with('-') && **word != "hosts")
+            .copied()
+            .unwrap_or_default();
         return if resolves(store) {
             (0, format!("{host} has an address\n"))
         } else {
-            (1, format!(";; connection timed out; no servers could be reached ({host})\n"))
+            (
+                1,
+                format!(";; connection timed out; no servers could be reached ({host})\n"),
+            )
         };
     }
     (0, String::new())
@@ -32,7 +45,10 @@ pub(super) fn run(store: &dyn Store, outside: &mut Outside, pod: &Value) -> (u8,
 /// Whether names can be looked up in the cluster.
 pub(super) fn resolves(store: &dyn Store) -> bool {
     let dns = store.list("Service").into_iter().find(|service| {
-        place(service).0 == "kube-system" && list(service, "/spec/ports").iter().any(|port| port["port"] == 53)
+        place(service).0 == "kube-system"
+            && list(service, "/spec/ports")
+                .iter()
+                .any(|port| port["port"] == 53)
     });
     dns.is_some_and(|service| backends(store, service) > 0)
 }
@@ -49,7 +65,14 @@ pub(super) fn backends(store: &dyn Store, service: &Value) -> usize {
 }
 
 fn fetch(store: &dyn Store, outside: &mut Outside, pod: &Value, url: &str) -> (u8, String) {
-    let host = url.split("://").nth(1).unwrap_or_default().split(['/', ':']).next().unwrap_or_default().to_string();
+    let host = url
+        .split("://")
+        .nth(1)
+        .unwrap_or_default()
+        .split(['/', ':'])
+        .next()
+        .unwrap_or_default()
+        .to_string();
     if !resolves(store) {
         return (6, format!("curl: (6) Could not resolve host: {host}\n"));
     }
@@ -64,21 +87,56 @@ fn fetch(store: &dyn Store, outside: &mut Outside, pod: &Value, url: &str) -> (u
     let Some(service) = store.get("Service", namespace, name) else {
         return (6, format!("curl: (6) Could not resolve host: {host}\n"));
     };
-    let port = url.split("://").nth(1).unwrap_or_default().split('/').next().unwrap_or_default().split(':').nth(1).map_or(80, |port| port.parse().unwrap_or(0));
-    if list(service, "/spec/ports").iter().all(|known| known["port"] != port) {
-        return (7, format!("curl: (7) Failed to connect to {host} port {port}\n"));
+    let port = url
+        .split("://")
+        .nth(1)
+        .unwrap_or_default()
+        .split('/')
+        .next()
+        .unwrap_or_default()
+        .split(':')
+        .nth(1)
+        .map_or(80, |port| port.parse().unwrap_or(0));
+    if list(service, "/spec/ports")
+        .iter()
+        .all(|known| known["port"] != port)
+    {
+        return (
+            7,
+            format!("curl: (7) Failed to connect to {host} port {port}\n"),
+        );
     }
-    let silent = || (28, "curl: (28) Connection timed out after 10001 milliseconds\n".to_string());
+    let silent = || {
+        (
+            28,
+            "curl: (28) Connection timed out after 10001 milliseconds\n".to_string(),
+        )
+    };
     let near = backends(store, service);
     if near > 0 {
-        let allowed = agents::may_enter(store, service, &agents::agent(store).map(|agent| agent.name).unwrap_or_default());
-        return if allowed { (0, "ok\n".to_string()) } else { silent() };
+        let allowed = agents::may_enter(
+            store,
+            service,
+            &agents::agent(store)
+                .map(|agent| agent.name)
+                .unwrap_or_default(),
+        );
+        return if allowed {
+            (0, "ok\n".to_string())
+        } else {
+            silent()
+        };
     }
     let global = text(service, "/metadata/annotations/service.cilium.io~1global") == "true";
     if !global {
-        return (7, format!("curl: (7) Failed to connect to {host} port {port}: no endpoints\n"));
+        return (
+            7,
+            format!("curl: (7) Failed to connect to {host} port {port}: no endpoints\n"),
+        );
     }
-    let me = agents::agent(store).map(|agent| agent.name).unwrap_or_default();
+    let me = agents::agent(store)
+        .map(|agent| agent.name)
+        .unwrap_or_default();
     let key = format!("{namespace}/{name}");
     let connected: Vec<String> = agents::mesh_peers(store, outside)
         .into_iter()
@@ -92,9 +150,15 @@ fn fetch(store: &dyn Store, outside: &mut Outside, pod: &Value, url: &str) -> (u
         .filter_map(|peer| peer.global.get(&key))
         .collect();
     if far.is_empty() {
-        return (7, format!("curl: (7) Failed to connect to {host} port {port}: no endpoints\n"));
+        return (
+            7,
+            format!("curl: (7) Failed to connect to {host} port {port}: no endpoints\n"),
+        );
     }
-    if far.iter().any(|allowed| allowed.as_ref().is_none_or(|names| names.contains(&me))) {
+    if far
+        .iter()
+        .any(|allowed| allowed.as_ref().is_none_or(|names| names.contains(&me)))
+    {
         (0, "ok\n".to_string())
     } else {
         silent()

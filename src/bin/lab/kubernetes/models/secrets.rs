@@ -26,7 +26,14 @@ pub(super) fn stores(store: &mut dyn Store, outside: &mut Outside) {
     for mut found in all {
         let date = store.date();
         match open(store, outside, &found) {
-            Ok(()) => put_condition(&mut found, &date, "Ready", "True", "Valid", "store validated"),
+            Ok(()) => put_condition(
+                &mut found,
+                &date,
+                "Ready",
+                "True",
+                "Valid",
+                "store validated",
+            ),
             Err((reason, why)) => put_condition(&mut found, &date, "Ready", "False", reason, &why),
         }
         set(&mut found, "/status/capabilities", json!("ReadWrite"));
@@ -34,27 +41,65 @@ pub(super) fn stores(store: &mut dyn Store, outside: &mut Outside) {
     }
 }
 
-fn open(store: &dyn Store, outside: &mut Outside, found: &Value) -> Result<(), (&'static str, String)> {
+fn open(
+    store: &dyn Store,
+    outside: &mut Outside,
+    found: &Value,
+) -> Result<(), (&'static str, String)> {
     let provider = &found["spec"]["provider"]["onepassword"];
     if !provider.is_object() {
-        return Err(("InvalidProviderConfig", "the lab plays only the provider onepassword".to_string()));
+        return Err((
+            "InvalidProviderConfig",
+            "the lab plays only the provider onepassword".to_string(),
+        ));
     }
     let reference = &provider["auth"]["secretRef"]["connectTokenSecretRef"];
-    let (namespace, name, key) = (text(reference, "/namespace"), text(reference, "/name"), text(reference, "/key"));
+    let (namespace, name, key) = (
+        text(reference, "/namespace"),
+        text(reference, "/name"),
+        text(reference, "/key"),
+    );
     let Some(secret) = store.get("Secret", namespace, name) else {
-        return Err(("InvalidProviderConfig", format!("could not get secret {namespace}/{name}: Secret \"{name}\" not found")));
+        return Err((
+            "InvalidProviderConfig",
+            format!("could not get secret {namespace}/{name}: Secret \"{name}\" not found"),
+        ));
     };
-    let given = STANDARD.decode(text(secret, &format!("/data/{key}"))).unwrap_or_default();
+    let given = STANDARD
+        .decode(text(secret, &format!("/data/{key}")))
+        .unwrap_or_default();
     let given = String::from_utf8_lossy(&given).into_owned();
-    if outside.feels(Kind::ConnectDown, "").is_some() || text(provider, "/connectHost") != outside.connect || !programs::resolves(store) {
-        return Err(("ValidationFailed", format!("unable to validate store: Get \"{}/v1/vaults\": dial tcp: i/o timeout", text(provider, "/connectHost"))));
+    if outside.feels(Kind::ConnectDown, "").is_some()
+        || text(provider, "/connectHost") != outside.connect
+        || !programs::resolves(store)
+    {
+        return Err((
+            "ValidationFailed",
+            format!(
+                "unable to validate store: Get \"{}/v1/vaults\": dial tcp: i/o timeout",
+                text(provider, "/connectHost")
+            ),
+        ));
     }
     let known = ["onepassword-connect", "shared-1password"]
         .iter()
-        .filter_map(|item| outside.secret("Infra", item, if *item == "onepassword-connect" { "token" } else { "OP_CONNECT_TOKEN" }))
+        .filter_map(|item| {
+            outside.secret(
+                "Infra",
+                item,
+                if *item == "onepassword-connect" {
+                    "token"
+                } else {
+                    "OP_CONNECT_TOKEN"
+                },
+            )
+        })
         .any(|token| token == given.trim() && !token.is_empty());
     if !known {
-        return Err(("ValidationFailed", "unable to validate store: status 401: Invalid bearer token".to_string()));
+        return Err((
+            "ValidationFailed",
+            "unable to validate store: status 401: Invalid bearer token".to_string(),
+        ));
     }
     Ok(())
 }
@@ -64,7 +109,11 @@ pub(super) fn secrets(store: &mut dyn Store, outside: &mut Outside) {
     if !works(store) {
         return;
     }
-    let all: Vec<Value> = store.list("ExternalSecret.external-secrets.io").into_iter().cloned().collect();
+    let all: Vec<Value> = store
+        .list("ExternalSecret.external-secrets.io")
+        .into_iter()
+        .cloned()
+        .collect();
     for wanted in all {
         if wanted["metadata"].get("deletionTimestamp").is_none() {
             one(store, outside, wanted);
@@ -83,7 +132,14 @@ fn one(store: &mut dyn Store, outside: &mut Outside, mut wanted: Value) {
             store.write(target);
             let before = wanted.clone();
             let name = target_name(&wanted);
-            put_condition(&mut wanted, &date, "Ready", "True", "SecretSynced", "secret synced");
+            put_condition(
+                &mut wanted,
+                &date,
+                "Ready",
+                "True",
+                "SecretSynced",
+                "secret synced",
+            );
             set(&mut wanted, "/status/binding", json!({ "name": name }));
             let synced = format!("{}-{uid}", wanted["metadata"]["generation"]);
             set(&mut wanted, "/status/syncedResourceVersion", json!(synced));
@@ -91,14 +147,25 @@ fn one(store: &mut dyn Store, outside: &mut Outside, mut wanted: Value) {
                 set(&mut wanted, "/status/refreshTime", json!(date));
             }
         }
-        Err(why) => put_condition(&mut wanted, &date, "Ready", "False", "SecretSyncedError", &why),
+        Err(why) => put_condition(
+            &mut wanted,
+            &date,
+            "Ready",
+            "False",
+            "SecretSyncedError",
+            &why,
+        ),
     }
     store.write(wanted);
 }
 
 fn target_name(wanted: &Value) -> String {
     let name = text(wanted, "/spec/target/name");
-    if name.is_empty() { place(wanted).1.to_string() } else { name.to_string() }
+    if name.is_empty() {
+        place(wanted).1.to_string()
+    } else {
+        name.to_string()
+    }
 }
 
 fn sync(store: &dyn Store, outside: &mut Outside, wanted: &Value) -> Result<Value, String> {
@@ -106,29 +173,48 @@ fn sync(store: &dyn Store, outside: &mut Outside, wanted: &Value) -> Result<Valu
     let kind = text(wanted, "/spec/secretStoreRef/kind");
     let name = text(wanted, "/spec/secretStoreRef/name");
     if kind != "ClusterSecretStore" {
-        return Err(format!("could not get {kind} \"{name}\": the lab plays only ClusterSecretStore"));
+        return Err(format!(
+            "could not get {kind} \"{name}\": the lab plays only ClusterSecretStore"
+        ));
     }
     let found = store.get(STORE, "", name).ok_or_else(|| format!("could not get ClusterSecretStore \"{name}\": ClusterSecretStore.external-secrets.io \"{name}\" not found"))?;
     if !is_true(found, "Ready") {
         return Err(format!("ClusterSecretStore \"{name}\" is not ready"));
     }
-    let vaults: Vec<String> = members(&found["spec"]["provider"]["onepassword"]["vaults"]).keys().cloned().collect();
+    let vaults: Vec<String> = members(&found["spec"]["provider"]["onepassword"]["vaults"])
+        .keys()
+        .cloned()
+        .collect();
     let mut data = serde_json::Map::new();
     for entry in list(wanted, "/spec/data") {
-        let (item, field) = (text(entry, "/remoteRef/key"), text(entry, "/remoteRef/property"));
+        let (item, field) = (
+            text(entry, "/remoteRef/key"),
+            text(entry, "/remoteRef/property"),
+        );
         if outside.feels(Kind::ItemMissing, item).is_some() {
-            return Err(format!("error processing spec.data: key not found in 1Password Vaults: {item} in: {vaults:?}"));
+            return Err(format!(
+                "error processing spec.data: key not found in 1Password Vaults: {item} in: {vaults:?}"
+            ));
         }
-        let value = vaults.iter().find_map(|vault| outside.secret(vault, item, field));
+        let value = vaults
+            .iter()
+            .find_map(|vault| outside.secret(vault, item, field));
         let Some(value) = value else {
-            return Err(format!("error processing spec.data: key not found in 1Password Vaults: {item} in: {vaults:?} (property {field})"));
+            return Err(format!(
+                "error processing spec.data: key not found in 1Password Vaults: {item} in: {vaults:?} (property {field})"
+            ));
         };
         let decoded = if text(entry, "/remoteRef/decodingStrategy") == "Base64" {
-            STANDARD.decode(value.trim()).map_err(|error| format!("error decoding {item}: {error}"))?
+            STANDARD
+                .decode(value.trim())
+                .map_err(|error| format!("error decoding {item}: {error}"))?
         } else {
             value.as_bytes().to_vec()
         };
-        data.insert(text(entry, "/secretKey").to_string(), json!(STANDARD.encode(decoded)));
+        data.insert(
+            text(entry, "/secretKey").to_string(),
+            json!(STANDARD.encode(decoded)),
+        );
     }
     if wanted["spec"].get("dataFrom").is_some() {
         return Err("the lab does not play spec.dataFrom".to_string());
@@ -141,7 +227,11 @@ fn sync(store: &dyn Store, outside: &mut Outside, wanted: &Value) -> Result<Valu
     let merges = text(wanted, "/spec/target/creationPolicy") == "Merge";
     let old = store.get("Secret", namespace, &target);
     let mut secret = match (old, merges) {
-        (None, true) => return Err(format!("secret \"{target}\" not found: the desired secret was not found. With creationPolicy=Merge the secret won't be created")),
+        (None, true) => {
+            return Err(format!(
+                "secret \"{target}\" not found: the desired secret was not found. With creationPolicy=Merge the secret won't be created"
+            ));
+        }
         (Some(old), true) => old.clone(),
         (old, false) => {
             let mut fresh = old.cloned().unwrap_or_else(|| json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": target, "namespace": namespace }, "type": "Opaque" }));

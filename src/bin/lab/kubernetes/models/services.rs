@@ -16,10 +16,17 @@ const POOL: &str = "CiliumLoadBalancerIPPool.cilium.io";
 fn addresses_of(pool: &Value) -> Vec<Ipv4Addr> {
     let mut all = Vec::new();
     for block in list(pool, "/spec/blocks") {
-        let (start, stop): (Option<Ipv4Addr>, Option<Ipv4Addr>) = (text(block, "/start").parse().ok(), text(block, "/stop").parse().ok());
+        let (start, stop): (Option<Ipv4Addr>, Option<Ipv4Addr>) = (
+            text(block, "/start").parse().ok(),
+            text(block, "/stop").parse().ok(),
+        );
         if let Some(start) = start {
             let stop = stop.unwrap_or(start);
-            all.extend((u32::from(start)..=u32::from(stop)).take(65_536).map(Ipv4Addr::from));
+            all.extend(
+                (u32::from(start)..=u32::from(stop))
+                    .take(65_536)
+                    .map(Ipv4Addr::from),
+            );
         }
         if let Ok(net) = text(block, "/cidr").parse::<ipnet::Ipv4Net>() {
             all.extend(net.hosts().take(65_536));
@@ -55,7 +62,12 @@ pub(super) fn addresses(store: &mut dyn Store, _: &mut Outside) {
     }
 }
 
-fn one(store: &mut dyn Store, mut service: Value, pools: &[Value], taken: &mut BTreeMap<Ipv4Addr, (String, String)>) {
+fn one(
+    store: &mut dyn Store,
+    mut service: Value,
+    pools: &[Value],
+    taken: &mut BTreeMap<Ipv4Addr, (String, String)>,
+) {
     let (namespace, name) = place(&service);
     let me = (namespace.to_string(), name.to_string());
     let none = json!({});
@@ -65,7 +77,10 @@ fn one(store: &mut dyn Store, mut service: Value, pools: &[Value], taken: &mut B
     let fitting: Vec<Ipv4Addr> = pools
         .iter()
         .filter(|pool| pool["spec"]["disabled"] != true)
-        .filter(|pool| pool.pointer("/spec/serviceSelector").is_none_or(|selector| selects(Some(selector), &labels)))
+        .filter(|pool| {
+            pool.pointer("/spec/serviceSelector")
+                .is_none_or(|selector| selects(Some(selector), &labels))
+        })
         .flat_map(addresses_of)
         .collect();
     let annotation = ["lbipam.cilium.io~1ips", "io.cilium~1lb-ipam-ips"]
@@ -74,7 +89,9 @@ fn one(store: &mut dyn Store, mut service: Value, pools: &[Value], taken: &mut B
         .find(|asked| !asked.is_empty())
         .map(ToString::to_string);
     let date = store.date();
-    let current: Option<Ipv4Addr> = text(&service, "/status/loadBalancer/ingress/0/ip").parse().ok();
+    let current: Option<Ipv4Addr> = text(&service, "/status/loadBalancer/ingress/0/ip")
+        .parse()
+        .ok();
     let free = |ip: &Ipv4Addr| taken.get(ip).is_none_or(|owner| *owner == me);
     let (ip, reason, message) = match annotation {
         Some(asked) => match asked.split(',').next().unwrap_or_default().trim().parse() {
@@ -93,12 +110,23 @@ fn one(store: &mut dyn Store, mut service: Value, pools: &[Value], taken: &mut B
     match ip {
         Some(ip) => {
             taken.insert(ip, me);
-            set(&mut service, "/status/loadBalancer/ingress", json!([{ "ip": ip.to_string(), "ipMode": "VIP" }]));
+            set(
+                &mut service,
+                "/status/loadBalancer/ingress",
+                json!([{ "ip": ip.to_string(), "ipMode": "VIP" }]),
+            );
         }
         None => set(&mut service, "/status/loadBalancer", json!({})),
     }
     let status = if ip.is_some() { "True" } else { "False" };
-    put_condition(&mut service, &date, "cilium.io/IPAMRequestSatisfied", status, reason, &message);
+    put_condition(
+        &mut service,
+        &date,
+        "cilium.io/IPAMRequestSatisfied",
+        status,
+        reason,
+        &message,
+    );
     store.write(service);
 }
 
@@ -111,7 +139,11 @@ pub(super) fn pools(store: &mut dyn Store, _: &mut Outside) {
     let used: Vec<Ipv4Addr> = store
         .list("Service")
         .into_iter()
-        .filter_map(|service| text(service, "/status/loadBalancer/ingress/0/ip").parse().ok())
+        .filter_map(|service| {
+            text(service, "/status/loadBalancer/ingress/0/ip")
+                .parse()
+                .ok()
+        })
         .collect();
     for pool in &all {
         let own = addresses_of(pool);
@@ -121,13 +153,34 @@ pub(super) fn pools(store: &mut dyn Store, _: &mut Outside) {
         let mut next = pool.clone();
         let date = store.date();
         let (status, message) = match clash {
-            Some(other) => ("True", format!("Pool conflicts with pool '{}'", place(other).1)),
+            Some(other) => (
+                "True",
+                format!("Pool conflicts with pool '{}'", place(other).1),
+            ),
             None => ("False", String::new()),
         };
-        put_condition(&mut next, &date, "cilium.io/PoolConflict", status, "cidr_overlap", &message);
+        put_condition(
+            &mut next,
+            &date,
+            "cilium.io/PoolConflict",
+            status,
+            "cidr_overlap",
+            &message,
+        );
         let taken = used.iter().filter(|ip| own.contains(ip)).count();
-        for (kind, number) in [("cilium.io/IPsTotal", own.len()), ("cilium.io/IPsAvailable", own.len() - taken), ("cilium.io/IPsUsed", taken)] {
-            put_condition(&mut next, &date, kind, "Unknown", "noreason", &number.to_string());
+        for (kind, number) in [
+            ("cilium.io/IPsTotal", own.len()),
+            ("cilium.io/IPsAvailable", own.len() - taken),
+            ("cilium.io/IPsUsed", taken),
+        ] {
+            put_condition(
+                &mut next,
+                &date,
+                kind,
+                "Unknown",
+                "noreason",
+                &number.to_string(),
+            );
         }
         store.write(next);
     }

@@ -16,7 +16,11 @@ fn make_pod(store: &mut dyn Store, owner: &Value, hash: &str, suffix: &str, node
     }
     metadata["namespace"] = json!(namespace);
     metadata["name"] = json!(format!("{name}-{suffix}"));
-    let label = if owner["kind"] == "DaemonSet" { "controller-revision-hash" } else { "pod-template-hash" };
+    let label = if owner["kind"] == "DaemonSet" {
+        "controller-revision-hash"
+    } else {
+        "pod-template-hash"
+    };
     set(&mut metadata, &format!("/labels/{label}"), json!(hash));
     metadata["ownerReferences"] = json!([{
         "apiVersion": owner["apiVersion"], "kind": owner["kind"], "name": name, "uid": owner["metadata"]["uid"], "controller": true,
@@ -34,7 +38,11 @@ pub(super) fn pods_of(store: &dyn Store, owner: &Value) -> Vec<Value> {
     store
         .list("Pod")
         .into_iter()
-        .filter(|pod| list(pod, "/metadata/ownerReferences").iter().any(|one| one["uid"] == *uid))
+        .filter(|pod| {
+            list(pod, "/metadata/ownerReferences")
+                .iter()
+                .any(|one| one["uid"] == *uid)
+        })
         .cloned()
         .collect()
 }
@@ -68,8 +76,13 @@ fn one_deployment(store: &mut dyn Store, outside: &mut Outside, deployment: &Val
         let mut number = 0_u32;
         while new.len() < wanted {
             number += 1;
-            let purpose = format!("pod {} {hash} {number} {}", text(deployment, "/metadata/uid"), store.now());
-            let suffix = crate::chance::word(outside.seed, &purpose, "bcdfghjklmnpqrstvwxz2456789", 5);
+            let purpose = format!(
+                "pod {} {hash} {number} {}",
+                text(deployment, "/metadata/uid"),
+                store.now()
+            );
+            let suffix =
+                crate::chance::word(outside.seed, &purpose, "bcdfghjklmnpqrstvwxz2456789", 5);
             make_pod(store, deployment, &hash, &format!("{hash}-{suffix}"), None);
             new = pods_of(store, deployment)
                 .into_iter()
@@ -109,23 +122,62 @@ fn one_deployment(store: &mut dyn Store, outside: &mut Outside, deployment: &Val
     count(&mut status, "updatedReplicas", new.len());
     count(&mut status, "readyReplicas", available);
     count(&mut status, "availableReplicas", available);
-    count(&mut status, "unavailableReplicas", wanted.saturating_sub(available));
+    count(
+        &mut status,
+        "unavailableReplicas",
+        wanted.saturating_sub(available),
+    );
     status["conditions"] = before;
     next["status"] = status;
     if available >= wanted {
-        put_condition(&mut next, &date, "Available", "True", "MinimumReplicasAvailable", "Deployment has minimum availability.");
+        put_condition(
+            &mut next,
+            &date,
+            "Available",
+            "True",
+            "MinimumReplicasAvailable",
+            "Deployment has minimum availability.",
+        );
     } else {
-        put_condition(&mut next, &date, "Available", "False", "MinimumReplicasUnavailable", "Deployment does not have minimum availability.");
+        put_condition(
+            &mut next,
+            &date,
+            "Available",
+            "False",
+            "MinimumReplicasUnavailable",
+            "Deployment does not have minimum availability.",
+        );
     }
     let name = text(deployment, "/metadata/name");
     let late = format!("{} {hash} rolls out", text(deployment, "/metadata/uid"));
     if new_ready >= wanted && left == 0 {
         store.forget(&late);
-        put_condition(&mut next, &date, "Progressing", "True", "NewReplicaSetAvailable", &format!("ReplicaSet \"{name}-{hash}\" has successfully progressed."));
+        put_condition(
+            &mut next,
+            &date,
+            "Progressing",
+            "True",
+            "NewReplicaSetAvailable",
+            &format!("ReplicaSet \"{name}-{hash}\" has successfully progressed."),
+        );
     } else if store.passed(&late, 600_000) {
-        put_condition(&mut next, &date, "Progressing", "False", "ProgressDeadlineExceeded", &format!("ReplicaSet \"{name}-{hash}\" has timed out progressing."));
+        put_condition(
+            &mut next,
+            &date,
+            "Progressing",
+            "False",
+            "ProgressDeadlineExceeded",
+            &format!("ReplicaSet \"{name}-{hash}\" has timed out progressing."),
+        );
     } else {
-        put_condition(&mut next, &date, "Progressing", "True", "ReplicaSetUpdated", &format!("ReplicaSet \"{name}-{hash}\" is progressing."));
+        put_condition(
+            &mut next,
+            &date,
+            "Progressing",
+            "True",
+            "ReplicaSetUpdated",
+            &format!("ReplicaSet \"{name}-{hash}\" is progressing."),
+        );
     }
     failure(&mut next, &date, refused);
     store.write(next);
@@ -172,8 +224,13 @@ fn one_daemon_set(store: &mut dyn Store, outside: &mut Outside, daemon: &Value) 
     if refused.is_none() {
         for node in &nodes {
             if all.iter().all(|pod| text(pod, "/spec/nodeName") != node) {
-                let purpose = format!("pod {} {hash} {node} {}", text(daemon, "/metadata/uid"), store.now());
-                let suffix = crate::chance::word(outside.seed, &purpose, "bcdfghjklmnpqrstvwxz2456789", 5);
+                let purpose = format!(
+                    "pod {} {hash} {node} {}",
+                    text(daemon, "/metadata/uid"),
+                    store.now()
+                );
+                let suffix =
+                    crate::chance::word(outside.seed, &purpose, "bcdfghjklmnpqrstvwxz2456789", 5);
                 make_pod(store, daemon, &hash, &suffix, Some(node));
             }
         }
@@ -189,7 +246,11 @@ fn one_daemon_set(store: &mut dyn Store, outside: &mut Outside, daemon: &Value) 
         "numberReady": ready,
         "observedGeneration": daemon["metadata"]["generation"],
     });
-    for (name, number) in [("updatedNumberScheduled", updated), ("numberAvailable", ready), ("numberUnavailable", nodes.len() - ready.min(nodes.len()))] {
+    for (name, number) in [
+        ("updatedNumberScheduled", updated),
+        ("numberAvailable", ready),
+        ("numberUnavailable", nodes.len() - ready.min(nodes.len())),
+    ] {
         if number > 0 {
             status[name] = json!(number);
         }
@@ -197,7 +258,14 @@ fn one_daemon_set(store: &mut dyn Store, outside: &mut Outside, daemon: &Value) 
     next["status"] = status;
     let date = store.date();
     if let Some(why) = refused {
-        put_condition(&mut next, &date, "ReplicaFailure", "True", "FailedCreate", &why);
+        put_condition(
+            &mut next,
+            &date,
+            "ReplicaFailure",
+            "True",
+            "FailedCreate",
+            &why,
+        );
     }
     store.write(next);
 }
@@ -206,14 +274,28 @@ fn one_daemon_set(store: &mut dyn Store, outside: &mut Outside, daemon: &Value) 
 pub(super) fn jobs(store: &mut dyn Store, outside: &mut Outside) {
     let all: Vec<Value> = store.list("Job.batch").into_iter().cloned().collect();
     for job in all {
-        if going(&job) || super::super::value::is_true(&job, "Complete") || super::super::value::is_true(&job, "Failed") {
+        if going(&job)
+            || super::super::value::is_true(&job, "Complete")
+            || super::super::value::is_true(&job, "Failed")
+        {
             continue;
         }
         let pods = pods_of(store, &job);
         if pods.is_empty() {
             if pods::forbidden(store, &job).is_none() {
-                let suffix = crate::chance::word(outside.seed, &format!("job {}", text(&job, "/metadata/uid")), "bcdfghjklmnpqrstvwxz2456789", 5);
-                make_pod(store, &job, &digest(&job["spec"]["template"]), &suffix, None);
+                let suffix = crate::chance::word(
+                    outside.seed,
+                    &format!("job {}", text(&job, "/metadata/uid")),
+                    "bcdfghjklmnpqrstvwxz2456789",
+                    5,
+                );
+                make_pod(
+                    store,
+                    &job,
+                    &digest(&job["spec"]["template"]),
+                    &suffix,
+                    None,
+                );
             }
             continue;
         }
@@ -222,12 +304,33 @@ pub(super) fn jobs(store: &mut dyn Store, outside: &mut Outside) {
         match text(&pods[0], "/status/phase") {
             "Succeeded" => {
                 set(&mut next, "/status/succeeded", json!(1));
-                put_condition(&mut next, &date, "SuccessCriteriaMet", "True", "CompletionsReached", "Reached expected number of succeeded pods");
-                put_condition(&mut next, &date, "Complete", "True", "CompletionsReached", "Reached expected number of succeeded pods");
+                put_condition(
+                    &mut next,
+                    &date,
+                    "SuccessCriteriaMet",
+                    "True",
+                    "CompletionsReached",
+                    "Reached expected number of succeeded pods",
+                );
+                put_condition(
+                    &mut next,
+                    &date,
+                    "Complete",
+                    "True",
+                    "CompletionsReached",
+                    "Reached expected number of succeeded pods",
+                );
             }
             "Failed" => {
                 set(&mut next, "/status/failed", json!(1));
-                put_condition(&mut next, &date, "Failed", "True", "BackoffLimitExceeded", "Job has reached the specified backoff limit");
+                put_condition(
+                    &mut next,
+                    &date,
+                    "Failed",
+                    "True",
+                    "BackoffLimitExceeded",
+                    "Job has reached the specified backoff limit",
+                );
             }
             _ => set(&mut next, "/status/active", json!(1)),
         }
@@ -237,13 +340,20 @@ pub(super) fn jobs(store: &mut dyn Store, outside: &mut Outside) {
 
 /// Returns whether a Deployment is there with all its replicas ready and of its newest template.
 pub(crate) fn deployment_ready(store: &dyn Store, namespace: &str, name: &str) -> bool {
-    store.get("Deployment.apps", namespace, name).is_some_and(|deployment| rolled_out(deployment).is_none())
+    store
+        .get("Deployment.apps", namespace, name)
+        .is_some_and(|deployment| rolled_out(deployment).is_none())
 }
 
 /// Returns what a Deployment or `DaemonSet` still waits for, in the words of `kubectl rollout status`.
 pub(crate) fn rolled_out(object: &Value) -> Option<String> {
     let name = text(object, "/metadata/name");
-    let number = |path: &str| object.pointer(path).and_then(Value::as_u64).unwrap_or_default();
+    let number = |path: &str| {
+        object
+            .pointer(path)
+            .and_then(Value::as_u64)
+            .unwrap_or_default()
+    };
     if object["metadata"]["generation"] != object["status"]["observedGeneration"] {
         return Some(if object["kind"] == "DaemonSet" {
             "Waiting for daemon set spec update to be observed...".to_string()
@@ -256,17 +366,31 @@ pub(crate) fn rolled_out(object: &Value) -> Option<String> {
         let updated = number("/status/updatedNumberScheduled");
         let available = number("/status/numberAvailable");
         if updated < desired {
-            return Some(format!("Waiting for daemon set \"{name}\" rollout to finish: {updated} out of {desired} new pods have been updated..."));
+            return Some(format!(
+                "Waiting for daemon set \"{name}\" rollout to finish: {updated} out of {desired} new pods have been updated..."
+            ));
         }
         return (available < desired).then(|| format!("Waiting for daemon set \"{name}\" rollout to finish: {available} of {desired} updated pods are available..."));
     }
-    let wanted = object.pointer("/spec/replicas").and_then(Value::as_u64).unwrap_or(1);
-    let (updated, all, available) = (number("/status/updatedReplicas"), number("/status/replicas"), number("/status/availableReplicas"));
+    let wanted = object
+        .pointer("/spec/replicas")
+        .and_then(Value::as_u64)
+        .unwrap_or(1);
+    let (updated, all, available) = (
+        number("/status/updatedReplicas"),
+        number("/status/replicas"),
+        number("/status/availableReplicas"),
+    );
     if updated < wanted {
-        return Some(format!("Waiting for deployment \"{name}\" rollout to finish: {updated} out of {wanted} new replicas have been updated..."));
+        return Some(format!(
+            "Waiting for deployment \"{name}\" rollout to finish: {updated} out of {wanted} new replicas have been updated..."
+        ));
     }
     if all > updated {
-        return Some(format!("Waiting for deployment \"{name}\" rollout to finish: {} old replicas are pending termination...", all - updated));
+        return Some(format!(
+            "Waiting for deployment \"{name}\" rollout to finish: {} old replicas are pending termination...",
+            all - updated
+        ));
     }
     (available < updated).then(|| format!("Waiting for deployment \"{name}\" rollout to finish: {available} of {updated} updated replicas are available..."))
 }
