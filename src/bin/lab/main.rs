@@ -6,12 +6,14 @@
 
 mod answer;
 mod chance;
+mod client;
 mod clock;
 mod cobra;
 mod commands;
 mod dig;
 mod facts;
 mod fault;
+mod helm;
 mod jsonpath;
 mod kube;
 mod kubectl;
@@ -74,6 +76,7 @@ fn play(name: &str, words: &[OsString]) -> u8 {
         "talosctl" => talosctl::run(&argv),
         "op" => op::run(&argv),
         "kubectl" => kubectl::run(&argv),
+        "helm" => helm::run(&argv),
         _ => dig::run(&argv),
     };
     let code = answer.deliver();
