@@ -9,8 +9,9 @@ use regex_lite::Regex;
 use serde_json::{Value, json};
 
 use crate::answer::Answer;
-use crate::client::{Client, Unreachable};
+use crate::client::{NoWay, Server};
 use crate::cobra::{Invocation, Tool, parse};
+use crate::front;
 use crate::kubernetes::charts::{self, Chart};
 use crate::kubernetes::helm::{self, Release, Request};
 use crate::kubernetes::{Objects, Outside, Store as _};
@@ -52,30 +53,32 @@ fn error(text: &str) -> Answer {
     Answer::fail(1, format!("Error: {text}\n"))
 }
 
-fn client(call: &Invocation) -> Result<Client, Answer> {
-    Client::of(call.flag("kubeconfig"), call.flag("kube-context"))
+fn server(call: &Invocation) -> Result<Server, Answer> {
+    front::server(call.flag("kubeconfig"), call.flag("kube-context"))
         .map_err(|why| error(&format!("Kubernetes cluster unreachable: {why}")))
 }
 
-fn unreachable(client: &Client, trouble: &Unreachable) -> Answer {
+fn unreachable(server: &Server, trouble: &NoWay) -> Answer {
     error(&format!(
         "Kubernetes cluster unreachable: {}",
-        trouble.of(client, "/version")
+        front::sentence(server, "/version", trouble)
     ))
 }
 
-fn namespace(call: &Invocation, client: &Client) -> String {
-    let given = call.flag("namespace").unwrap_or(&client.namespace);
-    if given.is_empty() { "default" } else { given }.to_string()
+fn namespace(call: &Invocation, server: &Server) -> String {
+    call.flag("namespace")
+        .unwrap_or(&server.namespace)
+        .to_string()
 }
 
 /// Asks about releases.
 fn ask(call: &Invocation, question: impl Fn(&Objects, &str) -> Answer) -> Result<Answer, Answer> {
-    let client = client(call)?;
-    let namespace = namespace(call, &client);
-    Ok(client.ask(
+    let server = server(call)?;
+    let namespace = namespace(call, &server);
+    Ok(front::ask(
+        &server,
         150,
-        |trouble| unreachable(&client, trouble),
+        |trouble| unreachable(&server, trouble),
         |objects, _| Reply::Done(question(objects, &namespace)),
     ))
 }
@@ -430,13 +433,14 @@ fn upgrade(call: &Invocation) -> Result<Answer, Answer> {
     let Some(wanted) = call.flag("version").map(ToString::to_string) else {
         return Err(Answer::not_played("helm upgrade without --version"));
     };
-    let client = client(call)?;
-    let space = namespace(call, &client);
+    let server = server(call)?;
+    let space = namespace(call, &server);
     let given = values(call)?;
     let mut step = Step::Begin;
-    Ok(client.change(
+    Ok(front::change(
+        &server,
         300,
-        |trouble| unreachable(&client, trouble),
+        |trouble| unreachable(&server, trouble),
         |objects, outside| match std::mem::replace(&mut step, Step::Begin) {
             Step::Begin => match begin(
                 call,
@@ -602,11 +606,12 @@ fn apply(
 
 fn uninstall(call: &Invocation) -> Result<Answer, Answer> {
     plays(call, &["ignore-not-found", "timeout"])?;
-    let client = client(call)?;
-    let space = namespace(call, &client);
-    Ok(client.change(
+    let server = server(call)?;
+    let space = namespace(call, &server);
+    Ok(front::change(
+        &server,
         400,
-        |trouble| unreachable(&client, trouble),
+        |trouble| unreachable(&server, trouble),
         |objects, _| {
             let mut said = String::new();
             for name in &call.args {
@@ -636,11 +641,12 @@ fn rollback(call: &Invocation) -> Result<Answer, Answer> {
             ))
         })?,
     };
-    let client = client(call)?;
-    let space = namespace(call, &client);
-    Ok(client.change(
+    let server = server(call)?;
+    let space = namespace(call, &server);
+    Ok(front::change(
+        &server,
         600,
-        |trouble| unreachable(&client, trouble),
+        |trouble| unreachable(&server, trouble),
         |objects, outside| {
             let done = helm::rollback(objects, outside, &space, &call.args[0], to);
             Reply::Done(match done {

@@ -2,16 +2,20 @@
 //!
 //! What a cluster does is in [`models`]: functions over a small store. They know no files and no clock.
 
-mod api;
-mod charts;
-mod envsubst;
-mod helm;
-mod kinds;
-mod kustomize;
-mod models;
+pub(crate) mod api;
+pub(crate) mod charts;
+pub(crate) mod envsubst;
+pub(crate) mod helm;
+pub(crate) mod kinds;
+pub(crate) mod kustomize;
+pub(crate) mod models;
 mod objects;
 mod outside;
-mod value;
+pub(crate) mod value;
+
+pub(crate) use objects::{Objects, Store};
+pub(crate) use outside::{Essentials, Machine, Outside, Zone};
+pub(crate) use value::kind_of;
 
 #[cfg(test)]
 mod tests;

@@ -13,16 +13,15 @@ mod commands;
 mod dig;
 mod facts;
 mod fault;
+mod front;
 mod helm;
 mod jsonpath;
 mod kube;
 mod kubectl;
-#[expect(dead_code, reason = "the commands that use it come next")]
 mod kubernetes;
 mod machineconfig;
 mod op;
 mod pki;
-#[expect(dead_code, reason = "the commands that use it come next")]
 mod remote;
 mod room;
 mod site;

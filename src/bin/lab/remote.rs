@@ -38,6 +38,22 @@ impl Remote {
         )
     }
 
+    /// Returns every branch and its commit.
+    pub(crate) fn heads(&self) -> BTreeMap<String, String> {
+        let loose = fs::read_dir(self.path.join("refs/heads")).into_iter();
+        let loose = loose.flatten().flatten().filter_map(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            Some((name.clone(), self.head(&name)?))
+        });
+        let packed = fs::read_to_string(self.path.join("packed-refs")).unwrap_or_default();
+        let packed = packed.lines().filter_map(|line| {
+            let (commit, name) = line.split_once(' ')?;
+            let name = name.strip_prefix("refs/heads/")?;
+            Some((name.to_string(), commit.to_string()))
+        });
+        packed.chain(loose).collect()
+    }
+
     /// Returns the commit of a branch.
     pub(crate) fn head(&self, branch: &str) -> Option<String> {
         let name = format!("refs/heads/{branch}");

@@ -7,6 +7,7 @@
 mod advance;
 pub(crate) mod build;
 mod etcd;
+pub(crate) mod kubernetes;
 mod node;
 pub(crate) mod show;
 pub(crate) mod store;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chance;
 use crate::fault::{Fault, Kind};
+use crate::kubernetes::{Essentials, Zone};
 use crate::site::Site;
 use crate::vault::{Session, Vault};
 pub(crate) use build::NewWorld;
@@ -56,6 +58,17 @@ pub(crate) struct World {
     pub(crate) session: Session,
     /// What goes wrong.
     pub(crate) faults: Vec<Fault>,
+    /// The files of the clusters' objects, by the cluster's place in the list.
+    #[serde(default)]
+    pub(crate) objects: BTreeMap<usize, String>,
+    /// What is seen of each cluster's Kubernetes from outside.
+    #[serde(default)]
+    pub(crate) essentials: BTreeMap<usize, Essentials>,
+    /// The zone that external-dns writes to.
+    #[serde(default)]
+    pub(crate) zone: Zone,
+    #[serde(skip)]
+    shelf: kubernetes::Shelf,
 }
 
 impl World {

@@ -21,8 +21,13 @@ mod workloads;
 use super::objects::{Objects, Store};
 use super::outside::Outside;
 pub(crate) use agents::definition;
-#[cfg(test)]
-pub(crate) use agents::{essentials, mesh_peers, sessions};
+pub(crate) use agents::{
+    Agent, Peer, Session, agent, agent_pods, essentials, mesh_peers, sessions,
+};
+pub(crate) use health::healthy;
+pub(crate) use pods::is_ready;
+pub(crate) use sources::may_read;
+pub(crate) use workloads::{deployment_ready, rolled_out};
 
 type Model = fn(&mut dyn Store, &mut Outside);
 

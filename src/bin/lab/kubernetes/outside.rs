@@ -90,6 +90,29 @@ pub(crate) struct Essentials {
 }
 
 impl Outside {
+    /// Returns a digest of everything that a cluster can see; as long as it is the same, only time makes a cluster act.
+    pub(crate) fn digest(&self) -> String {
+        let machines: Vec<String> = self
+            .machines
+            .iter()
+            .map(|machine| format!("{} {} {}", machine.name, machine.up, machine.boot))
+            .collect();
+        let faults: Vec<&str> = self
+            .faults
+            .iter()
+            .map(|fault| fault.spec.as_str())
+            .collect();
+        let all = serde_json::json!([
+            machines,
+            self.remote.heads(),
+            self.vaults,
+            self.peers,
+            self.zone,
+            faults
+        ]);
+        blake3::hash(all.to_string().as_bytes()).to_hex()[..16].to_string()
+    }
+
     /// Returns the number of a fault that concerns this, and notes that it was felt.
     pub(crate) fn feels(&mut self, kind: Kind, about: &str) -> Option<u64> {
         let fault = self

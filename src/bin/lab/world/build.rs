@@ -63,6 +63,10 @@ impl World {
             vaults: Vec::new(),
             session: Session::default(),
             faults,
+            objects: BTreeMap::new(),
+            essentials: BTreeMap::new(),
+            zone: BTreeMap::new(),
+            shelf: super::kubernetes::Shelf::default(),
         };
         world.fill_vaults();
         world.arm()?;
