@@ -42,6 +42,8 @@ pub(crate) enum Kind {
     ConnectDown,
     ItemMissing,
     DnsRefuses,
+    MirrorEmpty,
+    GatewayOff,
 }
 
 /// Whether a fault wants a target.

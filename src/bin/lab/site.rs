@@ -31,6 +31,19 @@ pub(crate) struct Site {
     /// The URL of 1Password Connect.
     #[serde(default)]
     pub(crate) connect: String,
+    /// The domain that the world sees.
+    #[serde(default)]
+    pub(crate) zone: Domain,
+}
+
+/// A domain, and who answers for it to the world.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Domain {
+    /// Its name.
+    pub(crate) name: String,
+    /// The name of its server; never contacted.
+    pub(crate) server: String,
 }
 
 /// A router that speaks BGP.

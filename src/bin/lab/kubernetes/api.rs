@@ -29,6 +29,8 @@ pub(crate) enum Refusal {
     Terminating(String),
     /// Somebody else owns what was to be changed: manager and field.
     Conflict(Vec<(String, String)>),
+    /// A field is of another type: `failed to create typed patch object …`.
+    Untyped(String),
     /// The object cannot be: `The Deployment "x" is invalid: …`.
     Invalid(String),
 }
@@ -40,7 +42,9 @@ impl fmt::Display for Refusal {
                 write!(f, "no matches for kind \"{kind}\" in version \"{version}\"")
             }
             Self::NoNamespace(name) => write!(f, "namespaces \"{name}\" not found"),
-            Self::Terminating(text) | Self::Invalid(text) => f.write_str(text),
+            Self::Terminating(text) | Self::Invalid(text) | Self::Untyped(text) => {
+                f.write_str(text)
+            }
             Self::Conflict(fields) => {
                 let all: Vec<String> = fields
                     .iter()
@@ -402,8 +406,10 @@ fn validate(kind: &Kind, object: &Value) -> Result<(), Refusal> {
             .iter()
             .find(|(_, value)| !value.is_string())
     {
-        return Err(Refusal::Invalid(format!(
-            "{name}: .data.{field}: expected string, got &value.valueUnstructured{{Value:{value}}}"
+        let own = text(object, "/metadata/namespace");
+        return Err(Refusal::Untyped(format!(
+            "failed to create typed patch object ({own}/{name}; /v1, Kind={}): .data.{field}: expected string, got &value.valueUnstructured{{Value:{value}}}",
+            kind.kind
         )));
     }
     Ok(())

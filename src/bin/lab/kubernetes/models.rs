@@ -26,6 +26,7 @@ pub(crate) use agents::{
 };
 pub(crate) use health::healthy;
 pub(crate) use pods::is_ready;
+pub(crate) use programs::through_node;
 pub(crate) use sources::may_read;
 pub(crate) use workloads::{deployment_ready, rolled_out};
 

@@ -6,6 +6,7 @@ use super::super::objects::Store;
 use super::super::outside::Outside;
 use super::super::value::{has_labels, list, place, text};
 use super::{agents, pods, workloads};
+use crate::fault::Kind;
 
 /// Runs a pod's program; returns its exit code and what it says.
 pub(super) fn run(store: &dyn Store, outside: &mut Outside, pod: &Value) -> (u8, String) {
@@ -163,6 +164,48 @@ fn fetch(store: &dyn Store, outside: &mut Outside, pod: &Value, url: &str) -> (u
     } else {
         silent()
     }
+}
+
+/// Returns what a registry mirror on a node says about an image that is asked for through the API server, if one runs there.
+///
+/// `NODE:29999` is the mirror's port on the host; it hands out what any node of the cluster has.
+pub(crate) fn through_node(
+    store: &dyn Store,
+    outside: &mut Outside,
+    node: &str,
+    asked: &str,
+) -> Option<String> {
+    let (node, port) = node.split_once(':')?;
+    let machine = super::nodes::machine(outside, node).filter(|machine| machine.up)?;
+    let node = machine.name.clone();
+    let mirror = store.list("Pod").into_iter().find(|pod| {
+        text(pod, "/metadata/labels/app.kubernetes.io~1name") == "spegel"
+            && text(pod, "/spec/nodeName") == node
+            && pods::is_ready(pod)
+    });
+    if port != "29999" || mirror.is_none() {
+        return None;
+    }
+    let (path, query) = asked.split_once('?').unwrap_or((asked, ""));
+    let (name, tag) = path.strip_prefix("v2/")?.split_once("/manifests/")?;
+    let registry = query.strip_prefix("ns=")?;
+    if outside.feels(Kind::MirrorEmpty, &node).is_some() {
+        return None;
+    }
+    let wanted = format!("{registry}/{name}:{tag}");
+    let held = store
+        .list("Pod")
+        .into_iter()
+        .filter(|pod| text(pod, "/status/phase") == "Running")
+        .flat_map(|pod| list(pod, "/spec/containers"))
+        .any(|container| {
+            let image = text(container, "/image");
+            image.split('@').next() == Some(wanted.as_str())
+        });
+    held.then(|| {
+        serde_json::json!({ "schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": [] })
+            .to_string()
+    })
 }
 
 /// Whether a Deployment that does the work of something is ready.
