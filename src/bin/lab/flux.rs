@@ -34,7 +34,10 @@ pub(crate) fn run(words: &[String]) -> Answer {
         Err(answer) => return answer,
     };
     if call.path.is_empty() {
-        return Answer::out(format!("flux version {}\n", VERSION.trim_start_matches('v')));
+        return Answer::out(format!(
+            "flux version {}\n",
+            VERSION.trim_start_matches('v')
+        ));
     }
     let played = match call.path.as_str() {
         "version" => version(&call),
@@ -123,6 +126,3 @@ fn substitute(call: &Invocation) -> Result<Answer, Answer> {
     }
     Ok(Answer::out(lines(done)))
 }
-
-#[cfg(test)]
-mod tests;

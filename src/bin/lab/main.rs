@@ -13,6 +13,7 @@ mod commands;
 mod dig;
 mod facts;
 mod fault;
+mod flux;
 mod front;
 mod helm;
 mod jsonpath;
@@ -76,6 +77,7 @@ fn play(name: &str, words: &[OsString]) -> u8 {
         "op" => op::run(&argv),
         "kubectl" => kubectl::run(&argv),
         "helm" => helm::run(&argv),
+        "flux" => flux::run(&argv),
         _ => dig::run(&argv),
     };
     let code = answer.deliver();

@@ -51,7 +51,10 @@ pub(super) fn run(call: &Invocation) -> Result<Answer, Answer> {
     if namespace(call) != SPACE {
         return Err(Answer::not_played("flux bootstrap into another namespace"));
     }
-    if !call.switch("token-auth", false) || call.flag("url").is_none() || call.flag("path").is_none() {
+    if !call.switch("token-auth", false)
+        || call.flag("url").is_none()
+        || call.flag("path").is_none()
+    {
         return Err(Answer::not_played(
             "flux bootstrap git without --url, --path and --token-auth",
         ));
@@ -65,7 +68,9 @@ pub(super) fn run(call: &Invocation) -> Result<Answer, Answer> {
             prompt = "Please enter your Git repository password: ";
             password().map_err(|why| Answer {
                 stdout: prompt.as_bytes().to_vec(),
-                ..failure(&format!("could not read token: could not read from stdin: {why}"))
+                ..failure(&format!(
+                    "could not read token: could not read from stdin: {why}"
+                ))
             })?
         }
     };
@@ -74,7 +79,12 @@ pub(super) fn run(call: &Invocation) -> Result<Answer, Answer> {
     let mut answer = front::change(
         &server,
         200,
-        |trouble| failure(&format!("cluster info unavailable: {}", no_groups(&server, trouble))),
+        |trouble| {
+            failure(&format!(
+                "cluster info unavailable: {}",
+                no_groups(&server, trouble)
+            ))
+        },
         |objects, outside| bootstrap.step(objects, outside),
     );
     if !prompt.is_empty() {
@@ -133,7 +143,9 @@ struct Bootstrap {
 impl Bootstrap {
     fn new(call: &Invocation, password: String) -> Self {
         let word = |flag: &str, default: &str| call.flag(flag).unwrap_or(default).to_string();
-        let interval = call.flag("interval").and_then(|text| duration_ms(text).ok());
+        let interval = call
+            .flag("interval")
+            .and_then(|text| duration_ms(text).ok());
         Self {
             url: word("url", ""),
             branch: word("branch", "main"),
@@ -172,23 +184,30 @@ impl Bootstrap {
     }
 
     fn clone_branch(&mut self, outside: &mut Outside) -> Reply {
-        let head = format!("► cloning branch \"{}\" from Git repository \"{}\"\n", self.branch, self.url);
-        let head = if self.stage == Stage::Clone { head } else { String::new() };
+        let head = format!(
+            "► cloning branch \"{}\" from Git repository \"{}\"\n",
+            self.branch, self.url
+        );
+        let head = if self.stage == Stage::Clone {
+            head
+        } else {
+            String::new()
+        };
         let found = models::may_read(outside, &self.url, Some(&self.password))
             .map_err(|why| format!("unable to clone '{}': {why}", self.url))
             .and_then(|()| self.find(outside));
         match found {
             Ok(commit) => {
                 self.head = commit;
-                let text = format!(
-                    "{head}✔ cloned repository\n► generating component manifests\n"
-                );
+                let text = format!("{head}✔ cloned repository\n► generating component manifests\n");
                 self.tell(Stage::Components, 1_500, &text)
             }
             // The real one tries twice.
-            Err(why) if self.stage == Stage::Clone => {
-                self.tell(Stage::CloneAgain, 2_000, &format!("{head}⚠️  clone failure: {why}\n"))
-            }
+            Err(why) if self.stage == Stage::Clone => self.tell(
+                Stage::CloneAgain,
+                2_000,
+                &format!("{head}⚠️  clone failure: {why}\n"),
+            ),
             Err(why) => Reply::Done(Answer::fail(
                 1,
                 format!("⚠️  clone failure: {why}\n✗ failed to clone repository: {why}\n"),
@@ -236,7 +255,9 @@ impl Bootstrap {
         message: &str,
     ) -> Result<String, String> {
         let author = (self.author.0.as_str(), self.author.1.as_str());
-        let commit = outside.remote.commit(&self.branch, files, message, author)?;
+        let commit = outside
+            .remote
+            .commit(&self.branch, files, message, author)?;
         self.head = Some(commit.clone());
         Ok(commit)
     }
@@ -249,7 +270,12 @@ impl Bootstrap {
         let files = BTreeMap::from([(path, components_file(&manifests))]);
         let files = match self.differing(outside, files) {
             Ok(files) => files,
-            Err(why) => return self.fail(&said, &format!("failed to commit component manifests: {why}")),
+            Err(why) => {
+                return self.fail(
+                    &said,
+                    &format!("failed to commit component manifests: {why}"),
+                );
+            }
         };
         if files.is_empty() {
             said.push_str("✔ component manifests are up to date\n");
@@ -257,7 +283,10 @@ impl Bootstrap {
             if outside.remote.head(&self.branch) != self.head {
                 return self.fail(
                     &said,
-                    &format!("failed to push manifests: non-fast-forward update: refs/heads/{}", self.branch),
+                    &format!(
+                        "failed to push manifests: non-fast-forward update: refs/heads/{}",
+                        self.branch
+                    ),
                 );
             }
             let message = format!("Add Flux {VERSION} component manifests");
@@ -273,7 +302,9 @@ impl Bootstrap {
             said.push_str("✔ reconciled components\n");
             return self.tell(Stage::Token, 200, &said);
         }
-        said.push_str(&format!("► installing components in \"{SPACE}\" namespace\n"));
+        said.push_str(&format!(
+            "► installing components in \"{SPACE}\" namespace\n"
+        ));
         let first = manifests
             .into_iter()
             .filter(|object| matches!(kind_of(object).as_str(), "Namespace" | kinds::CRD));
@@ -301,7 +332,11 @@ impl Bootstrap {
     fn controllers(&mut self, objects: &mut Objects, outside: &mut Outside) -> Reply {
         let rest = match self.folder(outside) {
             Ok(Some(all)) => all,
-            Ok(None) => charts::flux(VERSION, &self.registry, &COMPONENTS.map(ToString::to_string)),
+            Ok(None) => charts::flux(
+                VERSION,
+                &self.registry,
+                &COMPONENTS.map(ToString::to_string),
+            ),
             Err(why) => return self.fail("", &why),
         };
         match apply(objects, outside, rest.into_iter()) {
@@ -325,7 +360,9 @@ impl Bootstrap {
             return Ok(None);
         }
         let built = kustomize::build(&files, &folder);
-        built.map(Some).map_err(|why| format!("kustomize build failed: {why}"))
+        built
+            .map(Some)
+            .map_err(|why| format!("kustomize build failed: {why}"))
     }
 
     fn token(&mut self, objects: &mut Objects) -> Reply {
@@ -364,7 +401,9 @@ impl Bootstrap {
         }
         let files = match self.differing(outside, files) {
             Ok(files) => files,
-            Err(why) => return self.fail(&said, &format!("failed to commit sync manifests: {why}")),
+            Err(why) => {
+                return self.fail(&said, &format!("failed to commit sync manifests: {why}"));
+            }
         };
         if files.is_empty() {
             said.push_str("✔ sync manifests are up to date\n");
@@ -372,7 +411,9 @@ impl Bootstrap {
             let behind = outside.remote.head(&self.branch) != self.head;
             match self.commit(outside, &files, "Add Flux sync manifests") {
                 Ok(commit) => said.push_str(&self.pushed("sync", &commit)),
-                Err(why) => return self.fail(&said, &format!("failed to push sync manifests: {why}")),
+                Err(why) => {
+                    return self.fail(&said, &format!("failed to push sync manifests: {why}"));
+                }
             }
             if behind {
                 said.push_str("◎ git conflict detected, retrying with a fresh clone\n");
@@ -380,7 +421,8 @@ impl Bootstrap {
         }
         said.push_str("► applying sync manifests\n");
         let built = self.folder(outside);
-        let done = built.and_then(|all| apply(objects, outside, all.unwrap_or_default().into_iter()));
+        let done =
+            built.and_then(|all| apply(objects, outside, all.unwrap_or_default().into_iter()));
         if let Err(why) = done {
             return self.fail(&said, &why);
         }
@@ -398,18 +440,29 @@ impl Bootstrap {
 
     /// Waits until an object has the revision that was pushed.
     fn wait(&mut self, objects: &Objects, kind: &str, word: &str, next: Stage) -> Reply {
-        let revision = format!("{}@sha1:{}", self.branch, self.head.as_deref().unwrap_or_default());
+        let revision = format!(
+            "{}@sha1:{}",
+            self.branch,
+            self.head.as_deref().unwrap_or_default()
+        );
         let said = match state(objects, kind, word, &revision) {
             State::There => format!("✔ {word} reconciled successfully\n"),
             State::Wrong(why) => self.note(word, &why),
             State::Going(why) => {
-                let late = self.begun.is_some_and(|begun| objects.now() >= begun + self.timeout);
+                let late = self
+                    .begun
+                    .is_some_and(|begun| objects.now() >= begun + self.timeout);
                 if !late {
                     return Reply::Again(POLL);
                 }
                 let why = why.map_or_else(
                     || "context deadline exceeded".to_string(),
-                    |why| format!("{} '{SPACE}/{SPACE}' not ready: '{why}'", word.to_lowercase()),
+                    |why| {
+                        format!(
+                            "{} '{SPACE}/{SPACE}' not ready: '{why}'",
+                            word.to_lowercase()
+                        )
+                    },
                 );
                 self.note(word, &why)
             }
@@ -423,7 +476,9 @@ impl Bootstrap {
     }
 
     fn note(&mut self, word: &str, why: &str) -> String {
-        self.errors.push(format!("error while waiting for {word} to be ready: '{why}'"));
+        self.errors.push(format!(
+            "error while waiting for {word} to be ready: '{why}'"
+        ));
         format!("✗ {why}\n")
     }
 
@@ -449,7 +504,8 @@ impl Bootstrap {
         if all {
             said.push_str("✔ all components are healthy\n");
         } else {
-            self.errors.push("timed out waiting for all resources to be ready".to_string());
+            self.errors
+                .push("timed out waiting for all resources to be ready".to_string());
         }
         if self.errors.is_empty() {
             return Reply::Done(Answer {
@@ -461,7 +517,10 @@ impl Bootstrap {
             [one] => one.clone(),
             all => format!("[{}]", all.join(", ")),
         };
-        let why = format!("bootstrap failed with {} health check failure(s): {list}", self.errors.len());
+        let why = format!(
+            "bootstrap failed with {} health check failure(s): {list}",
+            self.errors.len()
+        );
         self.fail(&said, &why)
     }
 }
@@ -513,7 +572,11 @@ enum State {
 
 fn state(objects: &Objects, kind: &str, word: &str, revision: &str) -> State {
     let Some(found) = objects.get(kind, SPACE, SPACE) else {
-        let plural = if kind == SOURCE { "gitrepositories.source" } else { "kustomizations.kustomize" };
+        let plural = if kind == SOURCE {
+            "gitrepositories.source"
+        } else {
+            "kustomizations.kustomize"
+        };
         return State::Wrong(format!("{plural}.toolkit.fluxcd.io \"{SPACE}\" not found"));
     };
     if found["spec"]["suspend"] == true {
@@ -531,10 +594,17 @@ fn state(objects: &Objects, kind: &str, word: &str, revision: &str) -> State {
             } else {
                 text(found, "/status/lastAttemptedRevision")
             };
-            if has == revision { State::There } else { State::Going(None) }
+            if has == revision {
+                State::There
+            } else {
+                State::Going(None)
+            }
         }
         // The real one does not wait for what has failed.
         Some("False") => State::Wrong(message.unwrap_or_default()),
         _ => State::Going(message),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -32,7 +32,9 @@ pub(super) fn run(call: &Invocation) -> Result<Answer, Answer> {
         );
         if !call.switch("pre", false) {
             let groups = super::no_groups(&server, trouble);
-            answer.stderr += &format!("► checking version in cluster\n✗ checking failed: {groups}\n► checking controllers\n► checking crds\n✗ check failed\n");
+            answer.stderr += &format!(
+                "► checking version in cluster\n✗ checking failed: {groups}\n► checking controllers\n► checking crds\n✗ check failed\n"
+            );
         }
         answer
     };
@@ -103,7 +105,9 @@ fn report(objects: &Objects, namespace: &str, before: &str) -> Answer {
             let version = text(labels, "/app.kubernetes.io~1version");
             line("✔", &format!("distribution: flux-{version}"));
             // Flux bootstrapped applies its own definitions from Git, and marks them.
-            let bootstrapped = labels.get("kustomize.toolkit.fluxcd.io/namespace").is_some();
+            let bootstrapped = labels
+                .get("kustomize.toolkit.fluxcd.io/namespace")
+                .is_some();
             line("✔", &format!("bootstrapped: {bootstrapped}"));
         }
     }
@@ -112,7 +116,9 @@ fn report(objects: &Objects, namespace: &str, before: &str) -> Answer {
     if all.is_empty() {
         line(
             "✗",
-            &format!("no controllers found in the '{namespace}' namespace with the label selector '{LABEL}=flux'"),
+            &format!(
+                "no controllers found in the '{namespace}' namespace with the label selector '{LABEL}=flux'"
+            ),
         );
     }
     for one in all {
@@ -177,7 +183,11 @@ mod tests {
     #[test]
     fn a_controller_that_is_not_ready_fails_the_check() {
         let mut objects = Objects::new(1, 1_790_000_000_000, 0);
-        for mut object in charts::flux("v2.7.2", "ghcr.io/fluxcd", &["source-controller".to_string()]) {
+        for mut object in charts::flux(
+            "v2.7.2",
+            "ghcr.io/fluxcd",
+            &["source-controller".to_string()],
+        ) {
             if object["kind"] == "CustomResourceDefinition" {
                 object["status"] = json!({ "storedVersions": ["v1"] });
             }
@@ -185,9 +195,21 @@ mod tests {
         }
         let answer = report(&objects, "flux-system", "");
         assert_eq!(answer.code, 1);
-        assert!(answer.stderr.contains("✔ distribution: flux-v2.7.2\n✔ bootstrapped: false\n"), "{}", answer.stderr);
-        assert!(answer.stderr.contains("✗ source-controller: deployment not ready\n► ghcr.io/fluxcd/source-controller:v1.7.2\n"));
-        assert!(answer.stderr.contains("✔ gitrepositories.source.toolkit.fluxcd.io/v1\n"));
+        assert!(
+            answer
+                .stderr
+                .contains("✔ distribution: flux-v2.7.2\n✔ bootstrapped: false\n"),
+            "{}",
+            answer.stderr
+        );
+        assert!(answer.stderr.contains(
+            "✗ source-controller: deployment not ready\n► ghcr.io/fluxcd/source-controller:v1.7.2\n"
+        ));
+        assert!(
+            answer
+                .stderr
+                .contains("✔ gitrepositories.source.toolkit.fluxcd.io/v1\n")
+        );
         assert!(answer.stderr.ends_with("✗ check failed\n"));
     }
 }

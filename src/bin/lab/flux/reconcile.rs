@@ -19,12 +19,7 @@ pub(super) fn run(call: &Invocation) -> Result<Answer, Answer> {
         return Ok(failure("GitRepository name is required"));
     };
     let server = server(call)?;
-    let mut wait = Waiting {
-        namespace: namespace(call),
-        name: name.clone(),
-        timeout: timeout(call),
-        asked: None,
-    };
+    let mut wait = Waiting::new(&namespace(call), name, timeout(call));
     Ok(front::change(
         &server,
         100,
@@ -34,7 +29,8 @@ pub(super) fn run(call: &Invocation) -> Result<Answer, Answer> {
 }
 
 /// A call that waits.
-struct Waiting {
+#[derive(Debug)]
+pub(super) struct Waiting {
     namespace: String,
     name: String,
     timeout: u64,
@@ -43,7 +39,16 @@ struct Waiting {
 }
 
 impl Waiting {
-    fn look(&mut self, objects: &mut Objects) -> Reply {
+    pub(super) fn new(namespace: &str, name: &str, timeout: u64) -> Self {
+        Self {
+            namespace: namespace.to_string(),
+            name: name.to_string(),
+            timeout,
+            asked: None,
+        }
+    }
+
+    pub(super) fn look(&mut self, objects: &mut Objects) -> Reply {
         let Some(found) = objects.get(KIND, &self.namespace, &self.name).cloned() else {
             return Reply::Done(missing(objects, &self.name));
         };
@@ -104,12 +109,13 @@ fn missing(objects: &Objects, name: &str) -> Answer {
     failure(&if crd.is_some() {
         format!("gitrepositories.source.toolkit.fluxcd.io \"{name}\" not found")
     } else {
-        "no matches for kind \"GitRepository\" in version \"source.toolkit.fluxcd.io/v1\"".to_string()
+        "no matches for kind \"GitRepository\" in version \"source.toolkit.fluxcd.io/v1\""
+            .to_string()
     })
 }
 
 /// Returns whether an object is what kstatus calls current.
-pub(super) fn is_current(object: &Value) -> bool {
+fn is_current(object: &Value) -> bool {
     object["metadata"]["generation"] == object["status"]["observedGeneration"]
         && is_true(object, "Ready")
         && condition(object, "Reconciling").is_none_or(|found| found["status"] != "True")
