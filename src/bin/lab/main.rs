@@ -13,6 +13,9 @@ mod commands;
 mod dig;
 mod facts;
 mod fault;
+mod flux;
+mod front;
+mod helm;
 mod jsonpath;
 mod kube;
 mod kubectl;
@@ -73,6 +76,8 @@ fn play(name: &str, words: &[OsString]) -> u8 {
         "talosctl" => talosctl::run(&argv),
         "op" => op::run(&argv),
         "kubectl" => kubectl::run(&argv),
+        "helm" => helm::run(&argv),
+        "flux" => flux::run(&argv),
         _ => dig::run(&argv),
     };
     let code = answer.deliver();
