@@ -96,7 +96,10 @@ impl Cluster {
     }
 
     pub(crate) fn after(&mut self, time: u64) {
-        let to = self.objects.at_ms + time;
+        // What a test has just done is seen now, as in a world, where whoever does it lets the cluster act.
+        let now = self.objects.at_ms;
+        models::settle(&mut self.objects, &mut self.outside, now);
+        let to = now + time;
         models::settle(&mut self.objects, &mut self.outside, to);
     }
 
@@ -287,17 +290,19 @@ fn a_machine_that_reboots_is_not_ready_and_comes_back_with_its_pods() {
 #[test]
 fn an_address_comes_from_a_pool_and_from_nowhere_else() {
     let mut cluster = Cluster::with_network("one", 1);
-    let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web", "namespace": "default" }, "spec": { "type": "LoadBalancer", "ports": [{ "port": 80 }] } });
+    // Cilium takes waiting Services in no order, the lab in that of their names: who has not asked for an address might take that of one who has.
+    cluster.yaml("apiVersion: v1\nkind: Namespace\nmetadata: { name: web }\n");
+    let service = json!({ "apiVersion": "v1", "kind": "Service", "metadata": { "name": "web", "namespace": "web" }, "spec": { "type": "LoadBalancer", "ports": [{ "port": 80 }] } });
     cluster.apply(service);
     cluster.after(MINUTE);
-    let web = cluster.get("Service", "default", "web");
+    let web = cluster.get("Service", "web", "web");
     assert_eq!(
         condition(web, "cilium.io/IPAMRequestSatisfied").unwrap()["reason"],
         "no_pool"
     );
     cluster.bgp(1, 64_512);
     let ip = text(
-        cluster.get("Service", "default", "web"),
+        cluster.get("Service", "web", "web"),
         "/status/loadBalancer/ingress/0/ip",
     )
     .to_string();
@@ -311,6 +316,12 @@ fn an_address_comes_from_a_pool_and_from_nowhere_else() {
         "the one that was asked for"
     );
     assert_ne!(ip, "10.9.1.1");
+    cluster.yaml("apiVersion: v1\nkind: Service\nmetadata: { name: late, annotations: { lbipam.cilium.io/ips: 10.9.1.1 } }\nspec: { type: LoadBalancer, ports: [{ port: 80 }] }\n");
+    let late = cluster.get("Service", "default", "late");
+    assert_eq!(
+        condition(late, "cilium.io/IPAMRequestSatisfied").unwrap()["reason"],
+        "already_allocated"
+    );
 }
 
 #[test]

@@ -11,7 +11,7 @@ use super::super::value::{is_true, kind_of, list, place, put_condition, set, tex
 
 /// A new API server makes its own namespaces.
 pub(super) fn begin(store: &mut dyn Store, outside: &mut Outside) {
-    if outside.machines.is_empty() || store.get("Namespace", "", "kube-system").is_some() {
+    if store.get("Namespace", "", "kube-system").is_some() {
         return;
     }
     for name in ["default", "kube-node-lease", "kube-public", "kube-system"] {

@@ -15,14 +15,14 @@ pub(super) fn nodes(store: &mut dyn Store, outside: &mut Outside) {
 }
 
 fn fresh(machine: &Machine) -> Value {
-    let mut labels = json!({ "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": machine.name, "kubernetes.io/os": "linux" });
+    let mut labels = json!({ "beta.kubernetes.io/arch": "amd64", "beta.kubernetes.io/os": "linux", "kubernetes.io/arch": "amd64", "kubernetes.io/hostname": machine.name, "kubernetes.io/os": "linux" });
     if machine.control_plane {
         labels["node-role.kubernetes.io/control-plane"] = json!("");
     }
     json!({
         "apiVersion": "v1",
         "kind": "Node",
-        "metadata": { "labels": labels, "name": machine.name },
+        "metadata": { "labels": labels, "name": machine.name, "uid": machine.uid },
         "spec": { "podCIDR": machine.pod_cidr, "podCIDRs": [machine.pod_cidr] },
         "status": {
             "addresses": [{ "address": machine.ip, "type": "InternalIP" }, { "address": machine.name, "type": "Hostname" }],
