@@ -21,7 +21,7 @@ use crate::world::store::Folder;
 use crate::world::{NewWorld, World};
 
 /// The names under which the lab plays tools.
-pub(crate) const TOOLS: [&str; 6] = ["talosctl", "op", "kubectl", "dig", "helm", "flux"];
+pub(crate) const TOOLS: [&str; 7] = ["talosctl", "op", "kubectl", "dig", "helm", "flux", "cilium"];
 
 /// A lab: a pretended machine room with pretended tools. Nothing here is real.
 #[derive(Debug, Parser)]

@@ -6,6 +6,7 @@
 
 mod answer;
 mod chance;
+mod cilium;
 mod client;
 mod clock;
 mod cobra;
@@ -77,6 +78,7 @@ fn play(name: &str, words: &[OsString]) -> u8 {
         "op" => op::run(&argv),
         "kubectl" => kubectl::run(&argv),
         "helm" => helm::run(&argv),
+        "cilium" => cilium::run(&argv),
         "flux" => flux::run(&argv),
         _ => dig::run(&argv),
     };
