@@ -23,7 +23,7 @@ use crate::world::store::Folder;
 use crate::world::{NewWorld, World};
 
 /// The names under which the lab plays tools.
-pub(crate) const TOOLS: [&str; 4] = ["talosctl", "op", "kubectl", "dig"];
+pub(crate) const TOOLS: [&str; 7] = ["talosctl", "op", "kubectl", "dig", "helm", "flux", "cilium"];
 
 /// A lab: a pretended machine room with pretended tools. No machine here is real.
 #[derive(Debug, Parser)]
@@ -77,18 +77,18 @@ enum Word {
         #[arg(long)]
         secrets: bool,
     },
-    /// Does something to a machine of a lab world.
+    /// Lets something go wrong in a lab world.
     Hurt {
         /// The folder.
         world: PathBuf,
         #[command(subcommand)]
         what: Hurt,
     },
-    /// Heals a machine of a lab world: gives it power and its usual speed.
+    /// Heals a machine of a lab world: gives it power and its usual speed. Or ends a fault.
     Heal {
         /// The folder.
         world: PathBuf,
-        /// Its address.
+        /// The machine's address, or the fault as it was given.
         ip: String,
     },
     /// Ends every real process of a lab world; the next `lab exec` starts them again.
@@ -149,6 +149,11 @@ enum Hurt {
         name: String,
         /// What happens to them.
         how: Disaster,
+    },
+    /// Anything that `lab faults` lists, from now on; `lab heal WORLD SPEC` ends it.
+    Fault {
+        /// `NAME[:TARGET][=NUMBER]`.
+        spec: String,
     },
 }
 
@@ -215,7 +220,17 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
             world,
             what: Hurt::Cluster { name, how },
         } => hurt_cluster(&world, &name, how),
+        Word::Hurt {
+            world,
+            what: Hurt::Fault { spec },
+        } => change(&world, |world| {
+            world.befall(&spec)?;
+            Ok(format!("lab: from now on: {spec}\n"))
+        }),
         Word::Heal { world, ip } => change(&world, |world| {
+            if world.relieve(&ip) {
+                return Ok(format!("lab: no longer: {ip}\n"));
+            }
             world.switch_on(&ip)?;
             world.slow(&ip, 1)?;
             Ok(format!("lab: {ip} has power and its usual speed\n"))

@@ -18,4 +18,4 @@ pub(crate) use outside::{Essentials, Machine, Outside, Zone};
 pub(crate) use value::kind_of;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

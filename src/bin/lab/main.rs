@@ -6,6 +6,7 @@
 
 mod answer;
 mod chance;
+mod cilium;
 mod client;
 mod clock;
 mod cobra;
@@ -13,6 +14,9 @@ mod commands;
 mod dig;
 mod facts;
 mod fault;
+mod flux;
+mod front;
+mod helm;
 mod jsonpath;
 mod kube;
 mod kubectl;
@@ -81,8 +85,11 @@ fn play(name: &str, words: &[OsString]) -> u8 {
         "talosctl" => talosctl::run(&argv),
         "op" => op::run(&argv),
         "kubectl" => kubectl::run(&argv),
-        "dig" => dig::run(&argv),
-        _ => Answer::not_played(name),
+        "helm" => helm::run(&argv),
+        "cilium" => cilium::run(&argv),
+        "flux" => flux::run(&argv),
+        "kustomize" => Answer::not_played(name),
+        _ => dig::run(&argv),
     };
     end(folder.zip(begun), answer.deliver())
 }

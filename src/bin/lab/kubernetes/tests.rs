@@ -21,9 +21,9 @@ use crate::vault::{Field, Item, Vault};
 const MINUTE: u64 = 60_000;
 
 /// A cluster and what is outside of it.
-struct Cluster {
-    objects: Objects,
-    outside: Outside,
+pub(crate) struct Cluster {
+    pub(crate) objects: Objects,
+    pub(crate) outside: Outside,
 }
 
 fn item(title: &str, fields: &[(&str, &str)]) -> Item {
@@ -95,7 +95,7 @@ impl Cluster {
         cluster
     }
 
-    fn after(&mut self, time: u64) {
+    pub(crate) fn after(&mut self, time: u64) {
         // What a test has just done is seen now, as in a world, where whoever does it lets the cluster act.
         let now = self.objects.at_ms;
         models::settle(&mut self.objects, &mut self.outside, now);
@@ -179,7 +179,7 @@ impl Cluster {
     }
 
     /// A cluster with its network, and DNS.
-    fn with_network(name: &str, id: u64) -> Self {
+    pub(crate) fn with_network(name: &str, id: u64) -> Self {
         let mut cluster = Self::new(name, 64_511 + id);
         cluster.gateway_definitions();
         cluster.cilium(name, id);
@@ -189,7 +189,7 @@ impl Cluster {
         cluster
     }
 
-    fn bgp(&mut self, id: u64, asn: u64) {
+    pub(crate) fn bgp(&mut self, id: u64, asn: u64) {
         self.yaml(&format!(
             "apiVersion: cilium.io/v2\nkind: CiliumLoadBalancerIPPool\nmetadata: {{ name: pool }}\nspec: {{ blocks: [{{ start: 10.9.{id}.1, stop: 10.9.{id}.9 }}] }}\n---\n\
              apiVersion: cilium.io/v2\nkind: CiliumBGPAdvertisement\nmetadata: {{ name: all, labels: {{ advertise: router }} }}\nspec: {{ advertisements: [{{ advertisementType: Service, service: {{ addresses: [LoadBalancerIP] }}, selector: {{ matchExpressions: [{{ key: none, operator: NotIn, values: [x] }}] }} }}] }}\n---\n\
@@ -199,7 +199,7 @@ impl Cluster {
         self.after(MINUTE);
     }
 
-    fn get(&self, kind: &str, namespace: &str, name: &str) -> &Value {
+    pub(crate) fn get(&self, kind: &str, namespace: &str, name: &str) -> &Value {
         self.objects
             .get(kind, namespace, name)
             .unwrap_or_else(|| panic!("no {kind} {namespace}/{name}"))

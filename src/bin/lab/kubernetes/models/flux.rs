@@ -207,6 +207,31 @@ fn one(store: &mut dyn Store, outside: &mut Outside, mut kustomization: Value) {
         &what,
         super::takes(outside, &format!("apply {name}"), 500, 2_000),
     ) {
+        // What was wrong with the last revision is not said of this one.
+        let failed =
+            condition(&kustomization, "Ready").is_some_and(|found| found["status"] == "False");
+        if failed && new_revision {
+            let date = store.date();
+            let said = format!("Fetching manifests for revision {revision}");
+            put_condition(
+                &mut kustomization,
+                &date,
+                "Reconciling",
+                "True",
+                "Progressing",
+                &said,
+            );
+            let said = "Reconciliation in progress";
+            put_condition(
+                &mut kustomization,
+                &date,
+                "Ready",
+                "Unknown",
+                "Progressing",
+                said,
+            );
+            store.write(kustomization);
+        }
         return;
     }
     store.forget(&what);

@@ -106,6 +106,12 @@ pub(super) fn definitions(store: &mut dyn Store, _: &mut Outside) {
             );
             let names = definition["spec"]["names"].clone();
             set(&mut definition, "/status/acceptedNames", names);
+            let stored: Vec<Value> = list(&definition, "/spec/versions")
+                .iter()
+                .filter(|version| version["storage"] == true)
+                .map(|version| version["name"].clone())
+                .collect();
+            set(&mut definition, "/status/storedVersions", json!(stored));
             store.write(definition);
         }
     }
