@@ -50,6 +50,14 @@ fn main() -> ExitCode {
         .unwrap_or_default()
         .to_string_lossy()
         .into_owned();
+    if let (Some(answers), "cilium") = (env::var_os(real::agent::ANSWERS), name.as_str()) {
+        let argv: Vec<String> = words
+            .iter()
+            .skip(1)
+            .map(|word| word.to_string_lossy().into_owned())
+            .collect();
+        return ExitCode::from(real::agent::run(Path::new(&answers), &argv).deliver());
+    }
     let tool = commands::TOOLS.contains(&name.as_str()) || real::TOOLS.contains(&name.as_str());
     let answer = if tool {
         play(&name, &words)
@@ -76,7 +84,9 @@ fn play(name: &str, words: &[OsString]) -> u8 {
     let begun = folder
         .as_ref()
         .and_then(|folder| folder.begin_call(name, &argv).ok());
-    if let Some(world) = world.filter(|world| is_real(name, world)) {
+    if let Some(world) =
+        world.filter(|world| is_real(name, world) && !real::tool::is_played(name, &argv))
+    {
         let code = real::tool::run(name, &world, &argv)
             .unwrap_or_else(|why| Answer::fail(70, format!("lab: {why}\n")).deliver());
         return end(folder.zip(begun), code);

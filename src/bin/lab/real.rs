@@ -5,12 +5,15 @@
 //! the scheduler and the kubelets' stand-in; and the one proxy through which the tools reach them under the room's own names and addresses.
 //! A *guard* beside the keeper ends all of it as soon as the keeper is no more, however that came. Everything listens on loopback only.
 
+pub(crate) mod agent;
 pub(crate) mod api;
 mod chart;
 pub(crate) mod guard;
+pub(crate) mod helm;
 pub(crate) mod identity;
 pub(crate) mod keeper;
 mod node;
+mod operators;
 mod plane;
 mod program;
 mod proxy;

@@ -117,6 +117,14 @@ pub(crate) fn all() -> Result<Vec<(Vec<String>, Chart)>, String> {
     Ok(all)
 }
 
+/// Returns the first address that a chart is known under.
+pub(crate) fn address(chart: &Chart) -> Result<String, String> {
+    let known = all()?.into_iter().find(|(_, known)| known == chart);
+    known
+        .and_then(|(urls, _)| urls.into_iter().next())
+        .ok_or_else(|| format!("no registry has a chart {}", chart.name))
+}
+
 impl Chart {
     /// Returns the values that count where none are given.
     pub(crate) fn defaults(&self) -> &Value {

@@ -172,6 +172,9 @@ pub(crate) fn upgrade(
     outside: &mut Outside,
     request: &Request<'_>,
 ) -> Result<Release, String> {
+    if let Some(real) = &outside.helm {
+        return real.upgrade(store, request);
+    }
     let before = history(store, request.namespace, request.name);
     let newest = before.last().cloned();
     if newest

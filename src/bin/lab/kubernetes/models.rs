@@ -65,19 +65,40 @@ pub(crate) fn settle(objects: &mut Objects, outside: &mut Outside, to: u64) {
         // Without anything due, one round at the moment itself: something outside may have changed.
         let at = due.map_or(to, |due| due.max(objects.at_ms));
         objects.begin(at);
-        rounds(objects, outside);
+        rounds(MODELS, objects, outside);
         if at >= to {
             break;
         }
     }
 }
 
-/// Runs all models until none changes anything.
-fn rounds(objects: &mut Objects, outside: &mut Outside) {
+/// The models of what is not real where the control plane, the nodes and Flux's controllers of sources and Kustomizations are.
+const OPERATORS: &[Model] = &[
+    pods::ends,
+    agents::operator,
+    services::addresses,
+    services::pools,
+    gateway::classes,
+    gateway::gateways,
+    gateway::routes,
+    releases::releases,
+    secrets::stores,
+    secrets::secrets,
+    dns::records,
+];
+
+/// Lets the operators of a real cluster look once, at a moment.
+pub(crate) fn operate(objects: &mut Objects, outside: &mut Outside, at: u64) {
+    objects.begin(at);
+    rounds(OPERATORS, objects, outside);
+}
+
+/// Runs models until none changes anything.
+fn rounds(models: &[Model], objects: &mut Objects, outside: &mut Outside) {
     // A cluster whose controllers fight would never settle; the next look goes on.
     for _ in 0..200 {
         let before = (objects.revision, outside.zone.clone());
-        for model in MODELS {
+        for model in models {
             model(objects, outside);
         }
         if before == (objects.revision, outside.zone.clone()) {

@@ -91,6 +91,14 @@ impl Objects {
         }
     }
 
+    /// Takes the objects that a real API server has for the present ones, as they are; what was asked and when is kept.
+    pub(crate) fn adopt(&mut self, items: Vec<Value>) {
+        self.items = items
+            .into_iter()
+            .map(|object| (key(&object), object))
+            .collect();
+    }
+
     fn forget_due(&mut self) {
         self.due_ms = None;
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Fault, Kind};
+use crate::real::helm::Helm;
 use crate::remote::Remote;
 use crate::site::{Git, Router};
 use crate::vault::Vault;
@@ -38,6 +39,8 @@ pub(crate) struct Outside {
     pub(crate) faults: Vec<Fault>,
     /// Which faults were felt.
     pub(crate) felt: BTreeSet<String>,
+    /// Who installs charts, where that is the real helm.
+    pub(crate) helm: Option<Helm>,
 }
 
 /// Records of a zone: name, type, values.

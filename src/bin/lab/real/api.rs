@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+const JSON: &str = "application/json";
+
 /// An API server, spoken to with all rights.
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
@@ -38,22 +40,40 @@ impl Said {
 impl Api {
     /// Reads a path.
     pub(crate) fn get(&self, path: &str) -> io::Result<Said> {
-        self.call("GET", path, "", b"")
+        self.call("GET", path, JSON, "", b"")
+    }
+
+    /// Reads a list of which only the objects' metadata count.
+    pub(crate) fn outline(&self, path: &str) -> io::Result<Said> {
+        let outline = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+        self.call("GET", path, outline, "", b"")
+    }
+
+    /// Sends an object.
+    pub(crate) fn send(&self, method: &str, path: &str, object: &Value) -> io::Result<Said> {
+        self.call(method, path, JSON, JSON, &serde_json::to_vec(object)?)
     }
 
     /// Makes an object's fields be these (server-side apply, by force): for a status, name its path.
     pub(crate) fn apply(&self, path: &str, manager: &str, object: &Value) -> io::Result<Said> {
         let body = serde_json::to_vec(object)?;
         let path = format!("{path}?fieldManager={manager}&force=true");
-        self.call("PATCH", &path, "application/apply-patch+yaml", &body)
+        self.call("PATCH", &path, JSON, "application/apply-patch+yaml", &body)
     }
 
-    fn call(&self, method: &str, path: &str, kind: &str, body: &[u8]) -> io::Result<Said> {
+    fn call(
+        &self,
+        method: &str,
+        path: &str,
+        accept: &str,
+        kind: &str,
+        body: &[u8],
+    ) -> io::Result<Said> {
         let mut stream = UnixStream::connect(&self.socket)?;
         stream.set_read_timeout(Some(Duration::from_secs(20)))?;
         stream.set_write_timeout(Some(Duration::from_secs(20)))?;
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: application/json\r\n{}Content-Length: {}\r\n\r\n",
+            "{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nAccept: {accept}\r\n{}Content-Length: {}\r\n\r\n",
             if kind.is_empty() {
                 String::new()
             } else {

@@ -19,7 +19,7 @@ use super::identity::{Identity, MARK, end_marked, marked};
 use super::plane::Plane;
 use super::program::appended;
 use super::proxy::{self, Connections};
-use super::{Setup, folder, web};
+use super::{Setup, folder, operators, web};
 use crate::clock;
 use crate::world::World;
 use crate::world::store::Folder;
@@ -260,6 +260,8 @@ fn keep(world: &Path) -> io::Result<String> {
             while planes < world.clusters.len() {
                 let plane = Plane::new(planes, Arc::clone(&shared));
                 std::thread::spawn(move || plane.run());
+                let (index, operated) = (planes, Arc::clone(&shared));
+                std::thread::spawn(move || operators::run(index, &operated));
                 planes += 1;
             }
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::{self, Write as _};
 use std::net::{IpAddr, TcpListener};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, symlink};
 use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -20,7 +20,7 @@ use super::api::Api;
 use super::keeper::{Shared, pause};
 use super::node::{self, Kubelet};
 use super::program::{Running, Start};
-use super::{folder, tool};
+use super::{agent, folder, tool};
 use crate::facts::Facts;
 use crate::kube::{Entry, Kubeconfig};
 use crate::pki;
@@ -252,6 +252,11 @@ impl Plane {
         };
         self.write("kubeconfig", Kubeconfig::of(&entry).to_yaml().as_bytes())?;
         self.write("kwok.yaml", self.kwok().as_bytes())?;
+        let programs = folder(&self.shared.world).join("pods");
+        fs::create_dir_all(&programs)?;
+        if !programs.join("cilium").exists() {
+            symlink(std::env::current_exe()?, programs.join("cilium"))?;
+        }
         self.ports = Some(ports);
         self.told.clear();
         Ok(ports)
@@ -279,7 +284,10 @@ impl Plane {
         });
         let exec = json!({
             "apiVersion": "kwok.x-k8s.io/v1alpha1", "kind": "ClusterExec", "metadata": { "name": "all" },
-            "spec": { "execs": [{ "local": { "workDir": self.folder } }] },
+            "spec": { "execs": [{ "local": {
+                "workDir": self.folder,
+                "envs": [{ "name": agent::ANSWERS, "value": self.path("agent.json") }],
+            } }] },
         });
         format!("{never}\n---\n{exec}\n")
     }
@@ -422,7 +430,10 @@ impl Plane {
                 self.program("kube-controller-manager", &manager),
             ),
             ("kube-scheduler", self.program("kube-scheduler", &scheduler)),
-            ("kwok", self.program("kwok", &kwok)),
+            (
+                "kwok",
+                with_programs(self.program("kwok", &kwok), &self.shared),
+            ),
         ]
     }
 
@@ -566,6 +577,14 @@ impl Plane {
             .filter_map(|pod| pod["spec"]["nodeName"].as_str().map(ToString::to_string))
             .collect())
     }
+}
+
+/// What is executed in pods is found among the lab's programs.
+fn with_programs(mut start: Start, shared: &Shared) -> Start {
+    let own = folder(&shared.world).join("pods");
+    let path = format!("{}:/usr/local/bin:/usr/bin:/bin", own.display());
+    start.env.push(("PATH".to_string(), path));
+    start
 }
 
 /// Returns the facts that the machines of a cluster agree in.

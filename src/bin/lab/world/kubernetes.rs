@@ -35,7 +35,8 @@ impl Clone for Shelf {
     }
 }
 
-const FOLDER: &str = "objects";
+/// The folder of the files.
+pub(crate) const FOLDER: &str = "objects";
 
 impl Shelf {
     /// Returns the objects of the clusters of a world's folder.
@@ -224,6 +225,12 @@ impl World {
         result
     }
 
+    /// Takes over what was seen in a real cluster: its objects are in a file of this name.
+    pub(crate) fn saw(&mut self, cluster: usize, file: &str, seen: Essentials) {
+        self.objects.insert(cluster, file.to_string());
+        self.essentials.insert(cluster, seen);
+    }
+
     /// Lets somebody ask models about a cluster, without changing anything.
     pub(crate) fn ask<T>(
         &mut self,
@@ -286,6 +293,7 @@ impl World {
             zone: self.zone.clone(),
             faults: self.faults.clone(),
             felt: BTreeSet::new(),
+            helm: None,
         }
     }
 

@@ -234,6 +234,44 @@ fn step(store: &mut dyn Store, outside: &mut Outside, mut pod: Value) {
     store.write(pod);
 }
 
+/// Pods that somebody else has started, and whose program comes to an end. Those of Jobs end with whoever plays these.
+pub(super) fn ends(store: &mut dyn Store, outside: &mut Outside) {
+    let all: Vec<Value> = store.list("Pod").into_iter().cloned().collect();
+    for mut pod in all {
+        let owned = !list(&pod, "/metadata/ownerReferences").is_empty();
+        let ends = matches!(text(&pod, "/spec/restartPolicy"), "Never" | "OnFailure");
+        let going = pod["metadata"].get("deletionTimestamp").is_some();
+        if owned || !ends || going || text(&pod, "/status/phase") != "Running" {
+            continue;
+        }
+        let uid = text(&pod, "/metadata/uid").to_string();
+        let time = takes(outside, &format!("run {uid}"), 300, 1_500);
+        if store.passed(&format!("{uid} runs"), time) {
+            end(store, outside, &mut pod);
+            store.write(pod);
+        }
+    }
+}
+
+/// Runs a pod's program to its end.
+fn end(store: &dyn Store, outside: &mut Outside, pod: &mut Value) {
+    let date = store.date();
+    let (code, said) = programs::run(store, outside, pod);
+    set(
+        pod,
+        "/status/phase",
+        json!(if code == 0 { "Succeeded" } else { "Failed" }),
+    );
+    let reason = if code == 0 { "Completed" } else { "Error" };
+    containers(
+        pod,
+        &date,
+        &json!({ "terminated": { "exitCode": code, "reason": reason, "finishedAt": date, "message": said } }),
+        false,
+    );
+    put_condition(pod, &date, "Ready", "False", "PodCompleted", "");
+}
+
 fn containers(pod: &mut Value, _date: &str, state: &Value, ready: bool) {
     let statuses: Vec<Value> = list(pod, "/spec/containers")
         .iter()
