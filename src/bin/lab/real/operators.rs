@@ -165,7 +165,9 @@ impl Operators {
         now_ms: u64,
         schemas: &Path,
     ) -> io::Result<Vec<String>> {
-        let read = self.read(api)?;
+        let Some(read) = self.read(api)? else {
+            return Ok(Vec::new());
+        };
         self.objects.adopt(read.clone());
         models::operate(&mut self.objects, outside, now_ms);
         let mut wrong = Vec::new();
@@ -227,6 +229,9 @@ impl Operators {
         let schemas = shared.setup.tools.join("schemas/definitions");
         let wrong = self.act(&api, &mut outside, world.now_ms, &schemas)?;
         let answers = agent::answers(&self.objects, &mut outside);
+        if !home.join(&name).exists() {
+            return Ok(wrong);
+        }
         replace(&home.join(&name).join("agent.json"), &answers.to_string())?;
         let seen = models::essentials(&self.objects, &mut outside);
         self.tell(index, shared, &seen, &zone, &outside)?;
@@ -275,7 +280,8 @@ impl Operators {
         Ok(())
     }
 
-    fn read(&mut self, api: &Api) -> io::Result<Vec<Value>> {
+    /// Returns all objects that models look at; nothing while the API server cannot say.
+    fn read(&mut self, api: &Api) -> io::Result<Option<Vec<Value>>> {
         let mut all = Vec::new();
         let mut defined = Vec::new();
         for mut definition in items(&api.outline(DEFINITIONS)?)? {
@@ -294,6 +300,10 @@ impl Operators {
             if said.status == 404 {
                 // Defined, and not served yet.
                 continue;
+            }
+            if said.status == 429 {
+                // About to be served: nothing is known of the cluster for a moment.
+                return Ok(None);
             }
             for mut object in items(&said)? {
                 object["apiVersion"] = json!(version(api_path));
@@ -314,7 +324,7 @@ impl Operators {
             }
             *object = self.records[&uid].1.clone();
         }
-        Ok(all)
+        Ok(Some(all))
     }
 }
 
