@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::identity::MARK;
 use crate::kubernetes::helm::{Release, Request};
-use crate::kubernetes::value::{list, place, text};
+use crate::kubernetes::value::{place, text};
 use crate::kubernetes::{Store, charts};
 
 /// How to call it for one cluster.
@@ -190,14 +190,4 @@ fn unpack(packed: &[u8]) -> io::Result<Vec<u8>> {
         });
         child.wait_with_output().map(|said| said.stdout)
     })
-}
-
-/// Returns how many objects a translated record has; for tests of what was read.
-#[cfg(test)]
-fn size(record: &Value) -> usize {
-    let bytes = STANDARD
-        .decode(text(record, "/data/release"))
-        .unwrap_or_default();
-    let release: Value = serde_json::from_slice(&bytes).unwrap_or_default();
-    list(&release, "/manifest").len()
 }

@@ -155,18 +155,11 @@ fn keep(shared: &Shared, running: &mut Option<Running>, told: &mut String) -> io
     }
     // The tools that push find it through the proxy, like everybody.
     *shared.web.lock().unwrap_or_else(PoisonError::into_inner) = Some(port);
-    push(shared)?;
-    fs::write(folder(&shared.world).join("web.ready"), port.to_string())
+    push(shared)
 }
 
 fn announce(shared: &Shared, port: Option<u16>) {
-    fs::remove_file(folder(&shared.world).join("web.ready")).ok();
     *shared.web.lock().unwrap_or_else(PoisonError::into_inner) = port;
-}
-
-/// Returns whether what is outside can be read.
-pub(crate) fn ready(world: &Path) -> bool {
-    folder(world).join("web.ready").exists()
 }
 
 /// What the program reads at every request. The password is the one that the vault has now.
