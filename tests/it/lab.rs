@@ -147,6 +147,13 @@ impl Lab {
         Self { folder }
     }
 
+    /// Another one in which everything is as it is in this one now.
+    pub(crate) fn twin(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(self.folder(), folder.path());
+        Self { folder }
+    }
+
     /// Where everything is.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
@@ -320,8 +327,11 @@ fn copy(from: &Path, to: &Path) {
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
             copy(&entry.path(), &target);
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(entry.path()).unwrap(), target).unwrap();
         } else {
             fs::copy(entry.path(), &target).unwrap();
         }

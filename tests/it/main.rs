@@ -31,6 +31,7 @@ mod pace;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
+mod rebuild;
 mod shrink;
 mod story;
 mod tidy;
