@@ -375,6 +375,7 @@ fn tick(path: &Path, time: &str) -> Result<String, String> {
         world.skew_ms += passed;
         let to = world.now_ms + passed;
         world.advance(to);
+        world.settle();
         Ok(format!("lab: {time} have passed\n"))
     })
 }

@@ -3,23 +3,30 @@
 //! Nothing is contacted: `lab exec` tells git that the room's URL means this folder. Where there is no `git`, the remote cannot be read, and
 //! whoever asks is told so.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
 
 /// The remote.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Remote {
     path: PathBuf,
+    /// What was read in this call, by commit and folder: a commit never changes.
+    read: RefCell<BTreeMap<(String, String), Rc<BTreeMap<String, String>>>>,
 }
 
 impl Remote {
     /// Returns the remote in a folder, which need not exist.
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            read: RefCell::default(),
+        }
     }
 
     /// Returns its folder.
@@ -89,8 +96,18 @@ impl Remote {
         &self,
         commit: &str,
         folder: &str,
-    ) -> Result<BTreeMap<String, String>, String> {
+    ) -> Result<Rc<BTreeMap<String, String>>, String> {
         let folder = folder.trim_start_matches("./").trim_end_matches('/');
+        let key = (commit.to_string(), folder.to_string());
+        if let Some(known) = self.read.borrow().get(&key) {
+            return Ok(Rc::clone(known));
+        }
+        let files = Rc::new(self.read_files(commit, folder)?);
+        self.read.borrow_mut().insert(key, Rc::clone(&files));
+        Ok(files)
+    }
+
+    fn read_files(&self, commit: &str, folder: &str) -> Result<BTreeMap<String, String>, String> {
         let mut words = vec!["ls-tree", "-r", "-z", commit];
         if !folder.is_empty() {
             words.extend(["--", folder]);

@@ -436,7 +436,11 @@ fn defaults(
             }
         }
         "Pod" if object.get("status").is_none() => {
-            set(object, "/status", json!({ "phase": "Pending", "qosClass": "BestEffort" }));
+            set(
+                object,
+                "/status",
+                json!({ "phase": "Pending", "qosClass": "BestEffort" }),
+            );
         }
         "Deployment.apps" if object["spec"].get("replicas").is_none() => {
             set(object, "/spec/replicas", json!(1));
