@@ -91,18 +91,18 @@ enum Word {
         #[arg(long)]
         secrets: bool,
     },
-    /// Does something to a machine of a lab world.
+    /// Lets something go wrong in a lab world.
     Hurt {
         /// The folder.
         world: PathBuf,
         #[command(subcommand)]
         what: Hurt,
     },
-    /// Heals a machine of a lab world: gives it power and its usual speed.
+    /// Heals a machine of a lab world: gives it power and its usual speed. Or ends a fault.
     Heal {
         /// The folder.
         world: PathBuf,
-        /// Its address.
+        /// The machine's address, or the fault as it was given.
         ip: String,
     },
     /// Lets lab time pass at once.
@@ -129,6 +129,11 @@ enum Hurt {
         name: String,
         /// What happens to them.
         how: Disaster,
+    },
+    /// Anything that `lab faults` lists, from now on; `lab heal WORLD SPEC` ends it.
+    Fault {
+        /// `NAME[:TARGET][=NUMBER]`.
+        spec: String,
     },
 }
 
@@ -196,7 +201,17 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
             world,
             what: Hurt::Cluster { name, how },
         } => hurt_cluster(&world, &name, how),
+        Word::Hurt {
+            world,
+            what: Hurt::Fault { spec },
+        } => change(&world, |world| {
+            world.befall(&spec)?;
+            Ok(format!("lab: from now on: {spec}\n"))
+        }),
         Word::Heal { world, ip } => change(&world, |world| {
+            if world.relieve(&ip) {
+                return Ok(format!("lab: no longer: {ip}\n"));
+            }
             world.switch_on(&ip)?;
             world.slow(&ip, 1)?;
             Ok(format!("lab: {ip} has power and its usual speed\n"))

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -36,6 +37,21 @@ impl Remote {
             self.path.join("config"),
             "[core]\n\trepositoryformatversion = 0\n\tfilemode = true\n\tbare = true\n",
         )
+    }
+
+    /// Lets the remote take pushes, or refuse them as a host with protected branches does.
+    pub(crate) fn protect(&self, protected: bool) -> io::Result<()> {
+        let hook = self.path.join("hooks/pre-receive");
+        if protected == hook.exists() {
+            return Ok(());
+        }
+        if !protected {
+            return fs::remove_file(hook);
+        }
+        fs::create_dir_all(self.path.join("hooks"))?;
+        let text = "#!/bin/sh\necho 'error: GH006: Protected branch update failed.' >&2\nexit 1\n";
+        fs::write(&hook, text)?;
+        fs::set_permissions(&hook, fs::Permissions::from_mode(0o755))
     }
 
     /// Returns every branch and its commit.
@@ -125,6 +141,13 @@ impl Remote {
         message: &str,
         author: (&str, &str),
     ) -> Result<String, String> {
+        if self.path.join("hooks/pre-receive").exists() {
+            return Err(
+                "failed to push to remote: command error on refs/heads/".to_string()
+                    + branch
+                    + ": pre-receive hook declined",
+            );
+        }
         let before = self.head(branch);
         let index = self.path.join(format!("index.{}", std::process::id()));
         let index_text = index.to_string_lossy().into_owned();

@@ -82,6 +82,11 @@ impl World {
         crate::clock::rfc3339(self.date_ms(at))
     }
 
+    /// Returns whether a fault of this kind is armed.
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        self.faults.iter().any(|fault| fault.kind == kind)
+    }
+
     /// Fires a fault that counts times, if one is left for this.
     pub(crate) fn fires(&mut self, kind: Kind, about: &str) -> bool {
         let armed = self

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::World;
 use crate::clock;
+use crate::fault::Kind;
 use crate::remote::Remote;
 
 /// A world's folder.
@@ -53,6 +54,7 @@ impl Folder {
         world.settle();
         let result = work(&mut world);
         world.keep_objects()?;
+        world.remote().protect(world.has(Kind::GitProtected))?;
         self.replace(&serde_json::to_string(&world)?)?;
         world.sweep_objects()?;
         lock.unlock()?;

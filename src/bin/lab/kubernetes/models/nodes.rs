@@ -6,11 +6,12 @@ use super::super::objects::Store;
 use super::super::outside::{Machine, Outside};
 use super::super::value::{put_condition, set, text};
 use super::agents;
+use crate::fault::Kind;
 
 /// Node objects follow their machines.
 pub(super) fn nodes(store: &mut dyn Store, outside: &mut Outside) {
     for machine in outside.machines.clone() {
-        node(store, &machine);
+        node(store, outside, &machine);
     }
 }
 
@@ -50,7 +51,7 @@ const PRESSURES: [(&str, &str, &str); 3] = [
     ),
 ];
 
-fn node(store: &mut dyn Store, machine: &Machine) {
+fn node(store: &mut dyn Store, outside: &mut Outside, machine: &Machine) {
     let date = store.date();
     let mut node = store
         .get("Node", "", &machine.name)
@@ -69,7 +70,9 @@ fn node(store: &mut dyn Store, machine: &Machine) {
         for (kind, reason, message) in PRESSURES {
             put_condition(&mut node, &date, kind, "False", reason, message);
         }
-        if agents::runs_on(store, &machine.name) {
+        let plugged = agents::runs_on(store, &machine.name)
+            && outside.feels(Kind::CniMissing, &machine.ip).is_none();
+        if plugged {
             put_condition(
                 &mut node,
                 &date,

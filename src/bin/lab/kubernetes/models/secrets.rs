@@ -69,7 +69,9 @@ fn open(
         .decode(text(secret, &format!("/data/{key}")))
         .unwrap_or_default();
     let given = String::from_utf8_lossy(&given).into_owned();
-    if outside.feels(Kind::ConnectDown, "").is_some()
+    if outside
+        .feels(Kind::ConnectDown, &outside.cluster.clone())
+        .is_some()
         || text(provider, "/connectHost") != outside.connect
         || !programs::resolves(store)
     {

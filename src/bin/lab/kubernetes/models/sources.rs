@@ -153,7 +153,10 @@ pub(crate) fn may_read(
         .secret(&outside.git.vault, &outside.git.item, &outside.git.field)
         .unwrap_or_default()
         .to_string();
-    if outside.feels(Kind::GitRefuses, "").is_some() || password.is_some_and(|given| given != token)
+    if outside
+        .feels(Kind::GitRefuses, &outside.cluster.clone())
+        .is_some()
+        || password.is_some_and(|given| given != token)
     {
         return Err("authentication required: Invalid username or token.".to_string());
     }
