@@ -430,6 +430,9 @@ fn defaults(
                 set(object, "/status/phase", json!("Active"));
             }
         }
+        "Pod" if object.get("status").is_none() => {
+            set(object, "/status", json!({ "phase": "Pending", "qosClass": "BestEffort" }));
+        }
         "Deployment.apps" if object["spec"].get("replicas").is_none() => {
             set(object, "/spec/replicas", json!(1));
         }

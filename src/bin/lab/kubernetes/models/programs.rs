@@ -81,7 +81,8 @@ fn fetch(store: &dyn Store, outside: &mut Outside, pod: &Value, url: &str) -> (u
     let (own, _) = place(pod);
     let (name, namespace) = match parts[..] {
         [name] => (name, own),
-        [name, namespace] | [name, namespace, "svc", ..] => (name, namespace),
+        [name, namespace, "svc", ..] => (name, namespace),
+        [name, namespace] if store.get("Namespace", "", namespace).is_some() => (name, namespace),
         // What is outside of the cluster is reached if names can be looked up.
         _ => return (0, "ok\n".to_string()),
     };
