@@ -1,5 +1,7 @@
 //! The lab's own commands. Every screen of them says that it is a lab.
 
+mod git;
+
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -21,7 +23,16 @@ use crate::world::store::Folder;
 use crate::world::{NewWorld, World};
 
 /// The names under which the lab plays tools.
-pub(crate) const TOOLS: [&str; 7] = ["talosctl", "op", "kubectl", "dig", "helm", "flux", "cilium"];
+pub(crate) const TOOLS: [&str; 8] = [
+    "talosctl",
+    "op",
+    "kubectl",
+    "dig",
+    "helm",
+    "flux",
+    "cilium",
+    "kustomize",
+];
 
 /// A lab: a pretended machine room with pretended tools. Nothing here is real.
 #[derive(Debug, Parser)]
@@ -59,6 +70,13 @@ enum Word {
         /// The command.
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
+    },
+    /// Makes a project folder a Git repository, if it is none, and pushes it to the room's remote.
+    Git {
+        /// The folder of the world.
+        world: PathBuf,
+        /// The folder of the project.
+        folder: PathBuf,
     },
     /// Prints the calls of the lab's tools, one JSON object a line.
     Calls {
@@ -171,6 +189,8 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
             fault::list()
         )),
         Word::Exec { world, command } => exec(&world, &command),
+        Word::Git { world, folder } => change(&world, |world| Ok(world.remote()))
+            .and_then(|remote| git::adopt(&remote, &folder)),
         Word::Calls { world } => calls(&world),
         Word::Show { world, secrets } => show(&world, secrets),
         Word::Hurt {
@@ -270,8 +290,11 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
     let world = path
         .canonicalize()
         .map_err(|error| format!("`{}`: {error}", path.display()))?;
-    let (name, speed) = Folder::new(&world)
-        .change(|world| (world.name.clone(), world.speed))
+    let (name, speed, remote, url) = Folder::new(&world)
+        .change(|world| {
+            let url = world.site.git.url.clone();
+            (world.name.clone(), world.speed, world.remote(), url)
+        })
         .map_err(|error| format!("`{}` is not a lab world: {error}", path.display()))?;
     let own = env::current_exe().map_err(|error| error.to_string())?;
     let mut places = vec![world.join("bin")];
@@ -289,6 +312,7 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
     command
         .env("PATH", &joined)
         .env("LAB_WORLD", &world)
+        .envs(git::environment(&remote, &url))
         .env("BOOTSTRAP_TIME_SCALE", speed.to_string())
         .env(
             "BOOTSTRAP_REHEARSAL",
@@ -380,10 +404,7 @@ fn tick(path: &Path, time: &str) -> Result<String, String> {
     })
 }
 
-fn change(
-    path: &Path,
-    work: impl FnOnce(&mut World) -> Result<String, String>,
-) -> Result<String, String> {
+fn change<T>(path: &Path, work: impl FnOnce(&mut World) -> Result<T, String>) -> Result<T, String> {
     Folder::new(path)
         .change(work)
         .map_err(|error| format!("`{}` is not a lab world: {error}", path.display()))?

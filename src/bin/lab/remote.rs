@@ -254,8 +254,9 @@ pub(crate) fn git(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if bare.is_some() {
-        command.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
+    // Somebody's hook may have started the lab; it is about another repository.
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
+        command.env_remove(name);
     }
     for (name, value) in set {
         command.env(name, value);

@@ -362,11 +362,6 @@ fn merge(object: &mut Value, wish: &Value) {
     }
 }
 
-/// Merges as `kubectl patch --type=merge` does.
-pub(crate) fn merge_patch(object: &mut Value, patch: &Value) {
-    merge(object, patch);
-}
-
 fn validate(kind: &Kind, object: &Value) -> Result<(), Refusal> {
     let name = text(object, "/metadata/name");
     let invalid = |what: &str| {

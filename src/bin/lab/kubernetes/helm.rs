@@ -53,8 +53,6 @@ pub(crate) struct Request<'a> {
     pub(crate) chart: &'a Chart,
     /// The values.
     pub(crate) values: &'a Value,
-    /// Who applies.
-    pub(crate) manager: &'a str,
 }
 
 impl Release {

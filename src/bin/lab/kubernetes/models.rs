@@ -24,7 +24,6 @@ pub(crate) use agents::definition;
 pub(crate) use agents::{
     Agent, Peer, Session, agent, agent_pods, essentials, mesh_peers, sessions,
 };
-pub(crate) use health::healthy;
 pub(crate) use pods::is_ready;
 pub(crate) use programs::through_node;
 pub(crate) use sources::may_read;

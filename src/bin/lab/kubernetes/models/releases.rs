@@ -201,7 +201,6 @@ fn one(store: &mut dyn Store, outside: &mut Outside, mut release: Value) {
         namespace: &namespace,
         chart: &chart,
         values: &values,
-        manager: "helm-controller",
     };
     let existed =
         helm::last(store, &namespace, &name).is_some_and(|found| found.status == "deployed");
