@@ -161,7 +161,7 @@ mod tests {
             said.ends_with(&format!("lab: main of the remote is {head}\n")),
             "{said}"
         );
-        let names: Vec<String> = remote.files(&head, "").unwrap().into_keys().collect();
+        let names: Vec<String> = remote.files(&head, "").unwrap().keys().cloned().collect();
         assert_eq!(names, [".gitignore", "kubernetes/a.yaml"]);
         let ignored = fs::read_to_string(project.join(".gitignore")).unwrap();
         assert_eq!(
