@@ -12,12 +12,15 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::rc::Rc;
 
+/// Texts of files by their path.
+pub(crate) type Files = BTreeMap<String, String>;
+
 /// The remote.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Remote {
     path: PathBuf,
     /// What was read in this call, by commit and folder: a commit never changes.
-    read: RefCell<BTreeMap<(String, String), Rc<BTreeMap<String, String>>>>,
+    read: RefCell<BTreeMap<(String, String), Rc<Files>>>,
 }
 
 impl Remote {
@@ -92,11 +95,7 @@ impl Remote {
     }
 
     /// Returns the files of a commit below a folder, by path.
-    pub(crate) fn files(
-        &self,
-        commit: &str,
-        folder: &str,
-    ) -> Result<Rc<BTreeMap<String, String>>, String> {
+    pub(crate) fn files(&self, commit: &str, folder: &str) -> Result<Rc<Files>, String> {
         let folder = folder.trim_start_matches("./").trim_end_matches('/');
         let key = (commit.to_string(), folder.to_string());
         if let Some(known) = self.read.borrow().get(&key) {

@@ -143,7 +143,7 @@ impl Chart {
             "Release": { "Name": release, "Namespace": namespace },
             "Chart": { "Name": self.name, "Version": self.version, "AppVersion": self.app_version },
             "Secrets": secrets,
-            "Kinds": super::kinds::all(store).iter().map(|kind| kind.resource()).collect::<Vec<_>>(),
+            "Kinds": super::kinds::all(store).iter().map(super::kinds::Kind::resource).collect::<Vec<_>>(),
         });
         let mut engine = minijinja::Environment::new();
         engine.set_undefined_behavior(minijinja::UndefinedBehavior::Chainable);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::World;
-use crate::kubernetes::{Essentials, Machine, Objects, Outside, Store, models};
+use crate::kubernetes::{Essentials, Machine, Objects, Outside, Store as _, models};
 use crate::remote::Remote;
 
 /// The objects of clusters, as far as they were read.
