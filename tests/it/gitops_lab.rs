@@ -9,14 +9,15 @@ use serde_json::Value;
 use crate::drill::Running;
 use crate::lab::{Lab, copy, repository, run};
 
-const RUN: [&str; 6] = ["run", "story", "3.3", "--yes", "--output", "plain"];
+/// The run that ends where both clusters follow the repository.
+pub(crate) const RUN: [&str; 6] = ["run", "story", "3.3", "--yes", "--output", "plain"];
 const STORIES: [&str; 8] = ["2.1", "2.2", "2.3", "2.4", "2.5", "3.1", "3.2", "3.3"];
 const CLUSTERS: [&str; 2] = ["infra", "apps"];
 /// How many criteria the stories of epics 1 to 3 have, each as often as it is about something.
 const CRITERIA: usize = 117;
 
 /// A world, and a project that is a Git repository whose commit the world's remote has.
-fn room() -> Lab {
+pub(crate) fn room() -> Lab {
     let lab = Lab::new();
     fs::copy(
         repository().join(".gitignore"),
