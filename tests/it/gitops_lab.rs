@@ -155,6 +155,196 @@ fn both_clusters_follow_the_repository_from_metal_and_a_second_run_changes_nothi
     assert_eq!(acted, [] as [String; 0]);
     assert_eq!(before, CLUSTERS.map(|cluster| picture(&lab, cluster)));
     faults(&lab);
+    kubectl(&lab);
+}
+
+/// kubectl of the lab answers as the real one, which was asked the same against a real API server.
+fn kubectl(lab: &Lab) {
+    const MAP: &str = "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: c1, namespace: default }\ndata: { a: '1' }\n";
+    const FOREIGN: &str = "apiVersion: example.com/v1\nkind: Frob\nmetadata: { name: x }\n";
+    const STRAY: &str =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: { name: c1, namespace: nope }\n";
+    const NO_KIND: &str = "error: resource mapping not found for name: \"x\" namespace: \"\" from \"STDIN\": no matches for kind \"Frob\" in version \"example.com/v1\"\nensure CRDs are installed first\n";
+    let nothing = "{\n    \"apiVersion\": \"v1\",\n    \"items\": [],\n    \"kind\": \"List\",\n    \"metadata\": {\n        \"resourceVersion\": \"\"\n    }\n}\n";
+    let not_found = |what: &str| format!("Error from server (NotFound): {what} not found\n");
+    let both = format!("{MAP}---\n{FOREIGN}");
+    // Words, standard input, exit code, standard output, standard error.
+    let table: Vec<(&str, &str, u8, &str, String)> = vec![
+        (
+            "get frobs",
+            "",
+            1,
+            "",
+            "error: the server doesn't have a resource type \"frobs\"\n".into(),
+        ),
+        (
+            "get frobs.example.com --ignore-not-found",
+            "",
+            1,
+            "",
+            "error: the server doesn't have a resource type \"frobs\"\n".into(),
+        ),
+        (
+            "get ns nope -o json",
+            "",
+            1,
+            "",
+            not_found("namespaces \"nope\""),
+        ),
+        ("get ns nope --ignore-not-found", "", 0, "", String::new()),
+        (
+            "get cm c1 -n nope",
+            "",
+            1,
+            "",
+            not_found("namespaces \"nope\""),
+        ),
+        ("get cm -n nope -o json", "", 0, nothing, String::new()),
+        (
+            "get cm -n nope",
+            "",
+            0,
+            "",
+            "No resources found in nope namespace.\n".into(),
+        ),
+        (
+            "get ns default nope -o name",
+            "",
+            1,
+            "namespace/default\n",
+            not_found("namespaces \"nope\""),
+        ),
+        (
+            "get crd nope",
+            "",
+            1,
+            "",
+            not_found("customresourcedefinitions.apiextensions.k8s.io \"nope\""),
+        ),
+        (
+            "get ns default -o jsonpath={.status.phase}",
+            "",
+            0,
+            "Active",
+            String::new(),
+        ),
+        (
+            "get deploy coredns -n kube-system -o name",
+            "",
+            0,
+            "deployment.apps/coredns\n",
+            String::new(),
+        ),
+        (
+            "apply --server-side -f -",
+            "",
+            1,
+            "",
+            "error: no objects passed to apply\n".into(),
+        ),
+        (
+            "apply --server-side -f -",
+            STRAY,
+            1,
+            "",
+            not_found("namespaces \"nope\""),
+        ),
+        // What comes before and after it is applied.
+        (
+            "apply --server-side -f -",
+            &both,
+            1,
+            "configmap/c1 serverside-applied\n",
+            NO_KIND.into(),
+        ),
+        (
+            "delete cm c1 -n nope",
+            "",
+            1,
+            "",
+            not_found("configmaps \"c1\""),
+        ),
+        (
+            "delete cm c1",
+            "",
+            0,
+            "configmap \"c1\" deleted from default namespace\n",
+            String::new(),
+        ),
+        ("delete cm c1", "", 1, "", not_found("configmaps \"c1\"")),
+        ("delete cm c1 --ignore-not-found", "", 0, "", String::new()),
+        (
+            "delete cm -l a=zz",
+            "",
+            0,
+            "No resources found\n",
+            String::new(),
+        ),
+        (
+            "wait ns/default --for=jsonpath={.status.phase}=Active",
+            "",
+            0,
+            "namespace/default condition met\n",
+            String::new(),
+        ),
+        (
+            "wait ns/nope --for=jsonpath={.status.phase}=Active --timeout 3m",
+            "",
+            1,
+            "",
+            not_found("namespaces \"nope\""),
+        ),
+        (
+            "wait ns/default --for=jsonpath={.status.phase}=Other --timeout 2s",
+            "",
+            1,
+            "",
+            "error: timed out waiting for the condition on namespaces/default\n".into(),
+        ),
+        ("wait cm/c1 --for=delete", "", 0, "", String::new()),
+        (
+            "rollout status deployment/coredns -n kube-system",
+            "",
+            0,
+            "deployment \"coredns\" successfully rolled out\n",
+            String::new(),
+        ),
+        (
+            "rollout status deployment/none -n kube-system",
+            "",
+            1,
+            "",
+            not_found("deployments.apps \"none\""),
+        ),
+        (
+            "get --raw /nope",
+            "",
+            1,
+            "",
+            not_found("the server could not find the requested resource")
+                .replace(" not found\n", "\n"),
+        ),
+    ];
+    for (words, stdin, code, stdout, stderr) in table {
+        let input = lab.folder().join("stdin");
+        fs::write(&input, stdin).unwrap();
+        let mut command = lab.command(env!("CARGO_BIN_EXE_lab"));
+        command.arg("exec").arg(lab.world()).args(["--", "kubectl"]);
+        command.args(words.split(' '));
+        command.args([
+            "--kubeconfig",
+            "kubernetes/kubeconfig",
+            "--context",
+            "infra",
+        ]);
+        command.stdin(fs::File::open(&input).unwrap());
+        let said = run(command);
+        assert_eq!(
+            (said.code, said.stdout.as_str(), said.stderr.as_str()),
+            (Some(i32::from(code)), stdout, stderr.as_str()),
+            "{words}"
+        );
+    }
 }
 
 /// For each story, one thing that goes wrong and makes exactly its criteria fail; when it is over, they are met again.
