@@ -156,6 +156,27 @@ fn both_clusters_follow_the_repository_from_metal_and_a_second_run_changes_nothi
     assert_eq!(before, CLUSTERS.map(|cluster| picture(&lab, cluster)));
     faults(&lab);
     kubectl(&lab);
+    losses(&lab, &before[1]);
+}
+
+/// A machine that was wiped, and a cluster whose every machine was: the same run brings them back to where they were.
+fn losses(lab: &Lab, apps: &BTreeMap<String, Value>) {
+    let lab = copy_of(lab);
+    lab.lab(["hurt", "WORLD", "node", "10.25.11.12", "wipe"])
+        .success();
+    lab.bootstrap(RUN).success();
+    lab.lab(["hurt", "WORLD", "cluster", "apps", "wipe"])
+        .success();
+    lab.bootstrap(RUN).success();
+    assert_eq!(met(&lab), CRITERIA);
+    assert_eq!(picture(&lab, "apps"), *apps);
+    // Flux found all that it needs: it was installed in one attempt.
+    let installed: Vec<Option<i64>> = lab
+        .calls("flux bootstrap git")
+        .iter()
+        .map(|call| call.exit)
+        .collect();
+    assert_eq!(installed, [Some(0), Some(0), Some(0)]);
 }
 
 /// kubectl of the lab answers as the real one, which was asked the same against a real API server.

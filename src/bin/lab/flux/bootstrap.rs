@@ -169,7 +169,7 @@ impl Bootstrap {
             Stage::Clone | Stage::CloneAgain => self.clone_branch(outside),
             Stage::Components => self.components(objects, outside),
             Stage::Controllers => self.controllers(objects, outside),
-            Stage::Token => self.token(objects),
+            Stage::Token => self.token(objects, ""),
             Stage::Sync => self.sync(objects, outside),
             Stage::Source => self.wait(objects, SOURCE, "GitRepository", Stage::Tree),
             Stage::Tree => self.wait(objects, TREE, "Kustomization", Stage::Health),
@@ -337,11 +337,8 @@ impl Bootstrap {
             Err(why) => return Self::fail("", &why),
         };
         match apply(objects, outside, rest.into_iter()) {
-            Ok(()) => self.tell(
-                Stage::Token,
-                300,
-                "✔ installed components\n✔ reconciled components\n",
-            ),
+            // At once: a repository that is already in the folder would be looked at without its secret, if a controller could start before.
+            Ok(()) => self.token(objects, "✔ installed components\n✔ reconciled components\n"),
             Err(why) => Self::fail("", &why),
         }
     }
@@ -362,7 +359,7 @@ impl Bootstrap {
             .map_err(|why| format!("kustomize build failed: {why}"))
     }
 
-    fn token(&mut self, objects: &mut Objects) -> Reply {
+    fn token(&mut self, objects: &mut Objects, before: &str) -> Reply {
         let key = format!("\"{SPACE}/{SPACE}\"");
         let mut secret = objects.get("Secret", SPACE, SPACE).cloned().unwrap_or_else(|| {
             json!({ "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": { "name": SPACE, "namespace": SPACE } })
@@ -371,7 +368,7 @@ impl Bootstrap {
         set(&mut secret, "/stringData/password", json!(self.password));
         objects.write(secret);
         let said = format!(
-            "► determining if source secret {key} exists\n► generating source secret\n► applying source secret {key}\n✔ reconciled source secret\n"
+            "{before}► determining if source secret {key} exists\n► generating source secret\n► applying source secret {key}\n✔ reconciled source secret\n"
         );
         self.tell(Stage::Sync, 500, &said)
     }
