@@ -414,8 +414,13 @@ fn a_host_that_takes_no_push_makes_story_3_1_fail_and_nothing_else_is_tried() {
     )]);
     assert_eq!(unmet(&lab, "3.1"), expected);
     lab.lab(["heal", "WORLD", "git-protected"]).success();
+    // What the program itself is just writing beside it is neither committed nor a difference.
+    lab.write("kubernetes/.bootstrap-abc", "half of something");
     lab.bootstrap(["resume"]).success();
     assert_eq!(unmet(&lab, "3.1"), BTreeSet::new());
+    let mut listed = lab.command("git");
+    listed.args(["ls-files", "kubernetes/.bootstrap-abc"]);
+    assert_eq!(run(listed).success().stdout, "");
 }
 
 #[test]
