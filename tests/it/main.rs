@@ -18,6 +18,8 @@ mod drill;
 mod faults;
 mod fidelity;
 mod gitops_judges;
+#[cfg(target_os = "linux")]
+mod gitops_lab;
 mod gitops_tree;
 mod invalid;
 mod lab;

@@ -23,6 +23,14 @@ pub(crate) enum Tool {
     Op,
     /// `kubectl` 1.34.1.
     Kubectl,
+    /// `helm` 3.19.
+    Helm,
+    /// `flux` 2.7.2.
+    Flux,
+    /// `cilium`, the command line of 1.18.
+    Cilium,
+    /// `kustomize` 5.7.1.
+    Kustomize,
 }
 
 impl Tool {
@@ -32,6 +40,10 @@ impl Tool {
             Self::Talosctl => "talosctl",
             Self::Op => "op",
             Self::Kubectl => "kubectl",
+            Self::Helm => "helm",
+            Self::Flux => "flux",
+            Self::Cilium => "cilium",
+            Self::Kustomize => "kustomize",
         }
     }
 
@@ -40,6 +52,10 @@ impl Tool {
             Self::Talosctl => include_str!("contracts/talosctl.tsv"),
             Self::Op => include_str!("contracts/op.tsv"),
             Self::Kubectl => include_str!("contracts/kubectl.tsv"),
+            Self::Helm => include_str!("contracts/helm.tsv"),
+            Self::Flux => include_str!("contracts/flux.tsv"),
+            Self::Cilium => include_str!("contracts/cilium.tsv"),
+            Self::Kustomize => include_str!("contracts/kustomize.tsv"),
         }
     }
 }
@@ -330,7 +346,7 @@ fn refuse(tool: Tool, path: &str, text: &str, usage: &str) -> Answer {
         {
             format!("{text}\n\n{usage}\n")
         }
-        Tool::Talosctl => format!("{text}\n"),
+        Tool::Talosctl | Tool::Cilium => format!("{text}\n"),
         Tool::Op => {
             let shown = if text.starts_with("unknown command") {
                 ""
@@ -344,6 +360,12 @@ fn refuse(tool: Tool, path: &str, text: &str, usage: &str) -> Answer {
             let space = if path.is_empty() { "" } else { " " };
             format!("error: {text}\nSee 'kubectl{space}{path} --help' for usage.\n")
         }
+        Tool::Helm | Tool::Kustomize if text.starts_with("unknown command") => {
+            format!("Error: {text}\nRun '{} --help' for usage.\n", tool.name())
+        }
+        Tool::Kustomize if path.is_empty() => format!("Error: {text}\n{usage}\n"),
+        Tool::Helm | Tool::Kustomize => format!("Error: {text}\n"),
+        Tool::Flux => format!("✗ {text}\n"),
     };
     Answer::fail(1, stderr)
 }

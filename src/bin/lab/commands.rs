@@ -1,5 +1,7 @@
 //! The lab's own commands. Every screen of them says that it is a lab.
 
+mod git;
+
 use std::env;
 use std::ffi::OsString;
 use std::fs;
@@ -21,7 +23,16 @@ use crate::world::store::Folder;
 use crate::world::{NewWorld, World};
 
 /// The names under which the lab plays tools.
-pub(crate) const TOOLS: [&str; 4] = ["talosctl", "op", "kubectl", "dig"];
+pub(crate) const TOOLS: [&str; 8] = [
+    "talosctl",
+    "op",
+    "kubectl",
+    "dig",
+    "helm",
+    "flux",
+    "cilium",
+    "kustomize",
+];
 
 /// A lab: a pretended machine room with pretended tools. Nothing here is real.
 #[derive(Debug, Parser)]
@@ -60,6 +71,13 @@ enum Word {
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
     },
+    /// Makes a project folder a Git repository, if it is none, and pushes it to the room's remote.
+    Git {
+        /// The folder of the world.
+        world: PathBuf,
+        /// The folder of the project.
+        folder: PathBuf,
+    },
     /// Prints the calls of the lab's tools, one JSON object a line.
     Calls {
         /// The folder.
@@ -73,18 +91,18 @@ enum Word {
         #[arg(long)]
         secrets: bool,
     },
-    /// Does something to a machine of a lab world.
+    /// Lets something go wrong in a lab world.
     Hurt {
         /// The folder.
         world: PathBuf,
         #[command(subcommand)]
         what: Hurt,
     },
-    /// Heals a machine of a lab world: gives it power and its usual speed.
+    /// Heals a machine of a lab world: gives it power and its usual speed. Or ends a fault.
     Heal {
         /// The folder.
         world: PathBuf,
-        /// Its address.
+        /// The machine's address, or the fault as it was given.
         ip: String,
     },
     /// Lets lab time pass at once.
@@ -111,6 +129,11 @@ enum Hurt {
         name: String,
         /// What happens to them.
         how: Disaster,
+    },
+    /// Anything that `lab faults` lists, from now on; `lab heal WORLD SPEC` ends it.
+    Fault {
+        /// `NAME[:TARGET][=NUMBER]`.
+        spec: String,
     },
 }
 
@@ -172,6 +195,8 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
             fault::list()
         )),
         Word::Exec { world, command } => exec(&world, &command),
+        Word::Git { world, folder } => change(&world, |world| Ok(world.remote()))
+            .and_then(|remote| git::adopt(&remote, &folder)),
         Word::Calls { world } => calls(&world),
         Word::Show { world, secrets } => show(&world, secrets),
         Word::Hurt {
@@ -182,7 +207,17 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
             world,
             what: Hurt::Cluster { name, how },
         } => hurt_cluster(&world, &name, how),
+        Word::Hurt {
+            world,
+            what: Hurt::Fault { spec },
+        } => change(&world, |world| {
+            world.befall(&spec)?;
+            Ok(format!("lab: from now on: {spec}\n"))
+        }),
         Word::Heal { world, ip } => change(&world, |world| {
+            if world.relieve(&ip) {
+                return Ok(format!("lab: no longer: {ip}\n"));
+            }
             world.switch_on(&ip)?;
             world.slow(&ip, 1)?;
             Ok(format!("lab: {ip} has power and its usual speed\n"))
@@ -261,8 +296,11 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
     let world = path
         .canonicalize()
         .map_err(|error| format!("`{}`: {error}", path.display()))?;
-    let (name, speed) = Folder::new(&world)
-        .change(|world| (world.name.clone(), world.speed))
+    let (name, speed, remote, url) = Folder::new(&world)
+        .change(|world| {
+            let url = world.site.git.url.clone();
+            (world.name.clone(), world.speed, world.remote(), url)
+        })
         .map_err(|error| format!("`{}` is not a lab world: {error}", path.display()))?;
     let own = env::current_exe().map_err(|error| error.to_string())?;
     let mut places = vec![world.join("bin")];
@@ -280,6 +318,7 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
     command
         .env("PATH", &joined)
         .env("LAB_WORLD", &world)
+        .envs(git::environment(&remote, &url))
         .env("BOOTSTRAP_TIME_SCALE", speed.to_string())
         .env(
             "BOOTSTRAP_REHEARSAL",
@@ -369,14 +408,12 @@ fn tick(path: &Path, time: &str) -> Result<String, String> {
         world.skew_ms += passed;
         let to = world.now_ms + passed;
         world.advance(to);
+        world.settle();
         Ok(format!("lab: {time} have passed\n"))
     })
 }
 
-fn change(
-    path: &Path,
-    work: impl FnOnce(&mut World) -> Result<String, String>,
-) -> Result<String, String> {
+fn change<T>(path: &Path, work: impl FnOnce(&mut World) -> Result<T, String>) -> Result<T, String> {
     Folder::new(path)
         .change(work)
         .map_err(|error| format!("`{}` is not a lab world: {error}", path.display()))?

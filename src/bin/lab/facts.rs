@@ -30,6 +30,9 @@ pub(crate) struct Facts {
     pub(crate) api_sans: Vec<String>,
     /// `cluster.network.podSubnets`.
     pub(crate) pod_subnets: Vec<String>,
+    /// `cluster.network.serviceSubnets`.
+    #[serde(default)]
+    pub(crate) service_subnets: Vec<String>,
     /// `machine.time.servers`.
     pub(crate) time_servers: Vec<String>,
     /// The Kubernetes version of the kubelet's image.
@@ -83,6 +86,7 @@ impl Facts {
         self.kube_ca_key = word("/cluster/ca/key");
         self.api_sans = list(document, "/cluster/apiServer/certSANs");
         self.pod_subnets = list(document, "/cluster/network/podSubnets");
+        self.service_subnets = list(document, "/cluster/network/serviceSubnets");
         self.time_servers = list(document, "/machine/time/servers");
         self.kubelet = word("/machine/kubelet/image").rsplit_once(':').map_or_else(
             || "v1.34.1".to_string(),

@@ -34,6 +34,17 @@ pub(crate) enum Kind {
     Unavailable,
     Hang,
     DiskMismatch,
+    ImageMissing,
+    ChartMissing,
+    BgpDown,
+    MeshCut,
+    GitRefuses,
+    ConnectDown,
+    ItemMissing,
+    DnsRefuses,
+    MirrorEmpty,
+    CniMissing,
+    GitProtected,
 }
 
 /// Whether a fault wants a target.
@@ -73,6 +84,7 @@ const fn entry(
 }
 
 const IP: Target = Target::MayBe("IP");
+const CLUSTER: Target = Target::MayBe("CLUSTER");
 
 /// Every fault. Transient ones heal by themselves or when the call is repeated; `random` draws from them.
 const TABLE: &[Entry] = &[
@@ -259,6 +271,94 @@ const TABLE: &[Entry] = &[
         None,
         false,
         "the node's first disk is of another model",
+    ),
+    entry(
+        Kind::ImageMissing,
+        "image-missing",
+        Target::Must("WORKLOAD"),
+        None,
+        false,
+        "the image of a Deployment, DaemonSet or Pod of this name cannot be pulled",
+    ),
+    entry(
+        Kind::ChartMissing,
+        "chart-missing",
+        Target::Must("CHART"),
+        None,
+        false,
+        "the registry does not have the chart",
+    ),
+    entry(
+        Kind::BgpDown,
+        "bgp-down",
+        IP,
+        None,
+        false,
+        "the router refuses the BGP session of the node",
+    ),
+    entry(
+        Kind::CniMissing,
+        "cni-missing",
+        Target::Must("IP"),
+        None,
+        false,
+        "the node has no configuration of a network plugin: it is NotReady, its pods go on",
+    ),
+    entry(
+        Kind::MeshCut,
+        "mesh-cut",
+        CLUSTER,
+        None,
+        false,
+        "no cluster answers the cluster through the mesh",
+    ),
+    entry(
+        Kind::GitRefuses,
+        "git-refuses",
+        CLUSTER,
+        None,
+        false,
+        "the Git host refuses the token of the cluster's Flux",
+    ),
+    entry(
+        Kind::GitProtected,
+        "git-protected",
+        Target::None,
+        None,
+        false,
+        "the Git host takes no push to its branches",
+    ),
+    entry(
+        Kind::ConnectDown,
+        "connect-down",
+        CLUSTER,
+        None,
+        false,
+        "1Password Connect does not answer the cluster",
+    ),
+    entry(
+        Kind::ItemMissing,
+        "item-missing",
+        Target::Must("ITEM"),
+        None,
+        false,
+        "1Password Connect does not find the item",
+    ),
+    entry(
+        Kind::DnsRefuses,
+        "dns-refuses",
+        CLUSTER,
+        None,
+        false,
+        "the DNS zone takes no records of the cluster's external-dns",
+    ),
+    entry(
+        Kind::MirrorEmpty,
+        "mirror-empty",
+        Target::MayBe("NODE"),
+        None,
+        false,
+        "the image mirror on the node finds no image in the cluster",
     ),
 ];
 

@@ -1,23 +1,31 @@
 //! `lab`: the machine room that the program is rehearsed in.
 //!
-//! One program under many names. Called as `lab` it makes and shows worlds; called as `talosctl`, `op`, `kubectl` or
-//! `dig`, through the links in a world's `bin` folder, it plays that tool. It uses nothing of the library, so that a
-//! mistake made there cannot be made here again and cancel out.
+//! One program under many names. Called as `lab` it makes and shows worlds; called as `talosctl`, `op`, `kubectl`,
+//! `helm`, `flux`, `cilium`, `kustomize` or `dig`, through the links in a world's `bin` folder, it plays that tool. It
+//! uses nothing of the library, so that a mistake made there cannot be made here again and cancel out.
 
 mod answer;
 mod chance;
+mod cilium;
+mod client;
 mod clock;
 mod cobra;
 mod commands;
 mod dig;
 mod facts;
 mod fault;
+mod flux;
+mod front;
+mod helm;
 mod jsonpath;
 mod kube;
 mod kubectl;
+mod kubernetes;
+mod kustomize;
 mod machineconfig;
 mod op;
 mod pki;
+mod remote;
 mod room;
 mod site;
 mod talosctl;
@@ -70,6 +78,10 @@ fn play(name: &str, words: &[OsString]) -> u8 {
         "talosctl" => talosctl::run(&argv),
         "op" => op::run(&argv),
         "kubectl" => kubectl::run(&argv),
+        "helm" => helm::run(&argv),
+        "kustomize" => kustomize::run(&argv),
+        "cilium" => cilium::run(&argv),
+        "flux" => flux::run(&argv),
         _ => dig::run(&argv),
     };
     let code = answer.deliver();

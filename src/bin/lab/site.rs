@@ -22,6 +22,54 @@ pub(crate) struct Site {
     pub(crate) nodes: Vec<Machine>,
     /// The vaults, as they are before anybody works.
     pub(crate) vaults: Vec<SiteVault>,
+    /// The router that speaks BGP.
+    #[serde(default)]
+    pub(crate) router: Router,
+    /// Where the Git remote is known.
+    #[serde(default)]
+    pub(crate) git: Git,
+    /// The URL of 1Password Connect.
+    #[serde(default)]
+    pub(crate) connect: String,
+    /// The domain that the world sees.
+    #[serde(default)]
+    pub(crate) zone: Domain,
+}
+
+/// A domain, and who answers for it to the world.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Domain {
+    /// Its name.
+    pub(crate) name: String,
+    /// The name of its server; never contacted.
+    pub(crate) server: String,
+}
+
+/// A router that speaks BGP.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Router {
+    /// Its address.
+    pub(crate) address: String,
+    /// Its AS number.
+    pub(crate) asn: u64,
+    /// The AS number that it expects of each neighbour.
+    pub(crate) neighbours: BTreeMap<String, u64>,
+}
+
+/// A Git remote.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Git {
+    /// Its address; never contacted.
+    pub(crate) url: String,
+    /// The vault of its token.
+    pub(crate) vault: String,
+    /// The item.
+    pub(crate) item: String,
+    /// The field.
+    pub(crate) field: String,
 }
 
 /// One machine.

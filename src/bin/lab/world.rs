@@ -7,6 +7,7 @@
 mod advance;
 pub(crate) mod build;
 mod etcd;
+pub(crate) mod kubernetes;
 mod node;
 pub(crate) mod show;
 pub(crate) mod store;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::chance;
 use crate::fault::{Fault, Kind};
+use crate::kubernetes::{Essentials, Zone};
 use crate::site::Site;
 use crate::vault::{Session, Vault};
 pub(crate) use build::NewWorld;
@@ -56,6 +58,17 @@ pub(crate) struct World {
     pub(crate) session: Session,
     /// What goes wrong.
     pub(crate) faults: Vec<Fault>,
+    /// The files of the clusters' objects, by the cluster's place in the list.
+    #[serde(default)]
+    pub(crate) objects: BTreeMap<usize, String>,
+    /// What is seen of each cluster's Kubernetes from outside.
+    #[serde(default)]
+    pub(crate) essentials: BTreeMap<usize, Essentials>,
+    /// The zone that external-dns writes to.
+    #[serde(default)]
+    pub(crate) zone: Zone,
+    #[serde(skip)]
+    shelf: kubernetes::Shelf,
 }
 
 impl World {
@@ -67,6 +80,11 @@ impl World {
     /// Returns the lab's date for now, as in `2026-11-22T09:14:03Z`.
     pub(crate) fn rfc3339(&self, at: u64) -> String {
         crate::clock::rfc3339(self.date_ms(at))
+    }
+
+    /// Returns whether a fault of this kind is armed.
+    pub(crate) fn has(&self, kind: Kind) -> bool {
+        self.faults.iter().any(|fault| fault.kind == kind)
     }
 
     /// Fires a fault that counts times, if one is left for this.

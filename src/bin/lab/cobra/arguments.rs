@@ -24,8 +24,30 @@ impl Operands {
                 least: 0,
                 most: Some(2),
             },
+            (Tool::Flux, "check" | "envsubst" | "install" | "stats" | "uninstall") => Self {
+                least: 0,
+                most: Some(0),
+            },
+            (Tool::Helm, path) => Self::of_helm(path),
+            // Their commands look at their operands themselves, or never do.
+            (Tool::Flux | Tool::Cilium | Tool::Kustomize, _) => Self {
+                least: 0,
+                most: None,
+            },
             _ => Self::read(tool, command),
         }
+    }
+
+    fn of_helm(path: &str) -> Self {
+        let (least, most) = match path {
+            "upgrade" => (2, Some(2)),
+            "list" | "version" | "env" => (0, Some(0)),
+            "history" | "status" | "get all" | "get hooks" | "get manifest" | "get metadata"
+            | "get notes" | "get values" => (1, Some(1)),
+            "install" | "template" | "rollback" | "uninstall" => (1, None),
+            _ => (0, None),
+        };
+        Self { least, most }
     }
 
     fn read(tool: Tool, command: &Command) -> Self {
@@ -58,6 +80,9 @@ impl Operands {
         if count >= self.least && self.most.is_none_or(|most| count <= most) {
             return Ok(());
         }
+        if tool == Tool::Helm {
+            return Err(self.in_words_of_helm(command));
+        }
         Err(match (self.least, self.most) {
             (_, Some(0)) => format!(
                 "unknown command \"{}\" for \"{} {}\"",
@@ -74,6 +99,23 @@ impl Operands {
                 format!("accepts between {least} and {most} arg(s), received {count}")
             }
         })
+    }
+}
+
+impl Operands {
+    fn in_words_of_helm(self, command: &Command) -> String {
+        let wanted = match (self.least, self.most) {
+            (0, _) => "accepts no arguments".to_string(),
+            (least, most) => format!(
+                "requires {}{least} argument{}",
+                if most.is_none() { "at least " } else { "" },
+                if least == 1 { "" } else { "s" }
+            ),
+        };
+        format!(
+            "\"helm {}\" {wanted}\n\nUsage:  {}",
+            command.path, command.usage
+        )
     }
 }
 

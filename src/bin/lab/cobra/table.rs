@@ -159,11 +159,13 @@ impl Flag {
                 .parse::<u64>()
                 .is_err()
                 .then(|| format!("strconv.ParseUint: parsing \"{value}\": invalid syntax")),
-            "float" => value
+            "float" | "float32" => value
                 .parse::<f64>()
                 .is_err()
                 .then(|| format!("strconv.ParseFloat: parsing \"{value}\": invalid syntax")),
             "duration" => duration_ms(value).err(),
+            "format" => (!["table", "json", "yaml"].contains(&value))
+                .then(|| "invalid format type".to_string()),
             kind if kind.contains(", ") => (!kind.split(", ").any(|option| option == value))
                 .then(|| format!("possible options are: {kind}")),
             _ => None,

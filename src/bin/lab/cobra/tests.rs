@@ -20,7 +20,15 @@ fn first_line(tool: Tool, line: &str) -> String {
 
 #[test]
 fn every_line_of_every_table_can_be_read() {
-    for tool in [Tool::Talosctl, Tool::Op, Tool::Kubectl] {
+    for tool in [
+        Tool::Talosctl,
+        Tool::Op,
+        Tool::Kubectl,
+        Tool::Helm,
+        Tool::Flux,
+        Tool::Cilium,
+        Tool::Kustomize,
+    ] {
         let table = super::Table::new(tool.contract());
         for name in table.children("") {
             assert_eq!(table.child("", &name).unwrap().path, name);
@@ -158,5 +166,122 @@ fn kubectl_points_to_its_help() {
             .unwrap()
             .flag("context"),
         Some("infra")
+    );
+}
+
+#[test]
+fn helm_flux_cilium_and_kustomize_refuse_in_their_own_words() {
+    let said = |tool, line: &str| {
+        let answer = given(tool, line).unwrap_err();
+        assert_eq!(answer.code, 1, "{line}");
+        assert!(answer.stdout.is_empty(), "{line}");
+        answer.stderr
+    };
+    for (line, text) in [
+        ("list --bogus", "Error: unknown flag: --bogus\n"),
+        (
+            "nosuch",
+            "Error: unknown command \"nosuch\" for \"helm\"\nRun 'helm --help' for usage.\n",
+        ),
+        (
+            "lits",
+            "Error: unknown command \"lits\" for \"helm\"\n\nDid you mean this?\n\tlint\n\tlist\n\nRun 'helm --help' for usage.\n",
+        ),
+        (
+            "upgrade --install x",
+            "Error: \"helm upgrade\" requires 2 arguments\n\nUsage:  helm upgrade [RELEASE] [CHART] [flags]\n",
+        ),
+        (
+            "uninstall",
+            "Error: \"helm uninstall\" requires at least 1 argument\n\nUsage:  helm uninstall RELEASE_NAME [...] [flags]\n",
+        ),
+        (
+            "list x",
+            "Error: \"helm list\" accepts no arguments\n\nUsage:  helm list [flags]\n",
+        ),
+        (
+            "get values a b",
+            "Error: \"helm get values\" requires 1 argument\n\nUsage:  helm get values RELEASE_NAME [flags]\n",
+        ),
+        (
+            "list -o foo",
+            "Error: invalid argument \"foo\" for \"-o, --output\" flag: invalid format type\n",
+        ),
+        ("list --timeout 5m", "Error: unknown flag: --timeout\n"),
+    ] {
+        assert_eq!(said(Tool::Helm, line), text, "{line}");
+    }
+    for (line, text) in [
+        ("--bogus", "✗ unknown flag: --bogus\n"),
+        (
+            "chek",
+            "✗ unknown command \"chek\" for \"flux\"\n\nDid you mean this?\n\tcheck\n\n",
+        ),
+        ("check x", "✗ unknown command \"x\" for \"flux check\"\n"),
+        (
+            "check --timeout abc",
+            "✗ invalid argument \"abc\" for \"--timeout\" flag: time: invalid duration \"abc\"\n",
+        ),
+        ("get ks -o json", "✗ unknown shorthand flag: 'o' in -o\n"),
+    ] {
+        assert_eq!(said(Tool::Flux, line), text, "{line}");
+    }
+    for (line, text) in [
+        ("status --bogus", "unknown flag: --bogus\n"),
+        (
+            "statu",
+            "unknown command \"statu\" for \"cilium\"\n\nDid you mean this?\n\tstatus\n\n",
+        ),
+    ] {
+        assert_eq!(said(Tool::Cilium, line), text, "{line}");
+    }
+    for (line, text) in [
+        ("build -z", "Error: unknown shorthand flag: 'z' in -z\n"),
+        (
+            "nosuch",
+            "Error: unknown command \"nosuch\" for \"kustomize\"\nRun 'kustomize --help' for usage.\n",
+        ),
+    ] {
+        assert_eq!(said(Tool::Kustomize, line), text, "{line}");
+    }
+}
+
+#[test]
+fn a_group_of_commands_shows_its_help_whatever_follows() {
+    for (tool, line) in [
+        (Tool::Helm, "get nosuch"),
+        (Tool::Flux, "reconcile source"),
+        (Tool::Cilium, "bgp nosuch"),
+        (Tool::Kustomize, "cfg"),
+    ] {
+        let answer = given(tool, line).unwrap_err();
+        assert_eq!(answer.code, 0, "{line}");
+        assert!(answer.stderr.is_empty(), "{line}");
+    }
+}
+
+#[test]
+fn a_flag_of_a_tool_may_stand_before_its_command() {
+    let call = given(
+        Tool::Flux,
+        "--context infra reconcile source git flux-system -n x",
+    )
+    .unwrap();
+    assert_eq!(call.path, "reconcile source git");
+    assert_eq!(call.args, ["flux-system"]);
+    assert_eq!(call.flag("context"), Some("infra"));
+    let call = given(
+        Tool::Helm,
+        "upgrade --install a oci://b --version 1.0.0 -f - --kube-context c",
+    )
+    .unwrap();
+    assert_eq!(call.args, ["a", "oci://b"]);
+    assert_eq!(call.every("values"), ["-"]);
+    // `version` is a switch of flux itself and a value of its commands.
+    assert_eq!(
+        given(Tool::Flux, "bootstrap git --version v2.7.2")
+            .unwrap()
+            .flag("version"),
+        Some("v2.7.2")
     );
 }

@@ -192,6 +192,7 @@ mod tests {
         Snapshot {
             cluster: "infra".to_string(),
             revision: 4_193,
+            objects: None,
             kube_nodes: vec![KubeNode {
                 name: "infra-09".to_string(),
                 ip: "10.25.11.19".to_string(),

@@ -290,7 +290,8 @@ impl World {
         let member = self.new_member(ip, hostname, false);
         // What was restored knows the nodes of the snapshot's time.
         let restored = self.node_mut(ip).restores.take();
-        let kube_nodes = restored.map_or_else(Vec::new, |from| from.kube_nodes);
+        let (kube_nodes, objects) =
+            restored.map_or_else(Default::default, |from| (from.kube_nodes, from.objects));
         self.clusters.push(Cluster {
             identity: facts.cluster_id,
             name: facts.cluster,
@@ -300,7 +301,11 @@ impl World {
             born_ms: self.now_ms,
             kube_nodes,
         });
-        self.clusters.len() - 1
+        let index = self.clusters.len() - 1;
+        if let Some(objects) = objects {
+            self.restore_objects(index, objects);
+        }
+        index
     }
 
     fn new_member(&self, ip: &str, hostname: String, learner: bool) -> Member {

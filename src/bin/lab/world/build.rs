@@ -63,6 +63,10 @@ impl World {
             vaults: Vec::new(),
             session: Session::default(),
             faults,
+            objects: BTreeMap::new(),
+            essentials: BTreeMap::new(),
+            zone: BTreeMap::new(),
+            shelf: super::kubernetes::Shelf::default(),
         };
         world.fill_vaults();
         world.arm()?;
@@ -105,59 +109,83 @@ impl World {
         }
     }
 
+    /// Lets a fault begin now.
+    pub(crate) fn befall(&mut self, spec: &str) -> Result<(), String> {
+        let fault = Fault::parse(spec)?;
+        if self.faults.iter().any(|armed| armed.spec == fault.spec) {
+            return Err(format!("`{spec}` is so already"));
+        }
+        self.begin(&fault)?;
+        self.faults.push(fault);
+        Ok(())
+    }
+
+    /// Ends a fault that lasts; returns whether there was one of this spec.
+    pub(crate) fn relieve(&mut self, spec: &str) -> bool {
+        let before = self.faults.len();
+        self.faults.retain(|fault| fault.spec != spec);
+        self.faults.len() < before
+    }
+
     /// Lets the faults begin that are there from the start.
     fn arm(&mut self) -> Result<(), String> {
         for fault in self.faults.clone() {
-            let target = fault.target.clone().unwrap_or_default();
-            let about_node = matches!(
-                fault.kind,
-                Kind::Foreign | Kind::Down | Kind::Late | Kind::NodeSlow | Kind::DiskMismatch
-            );
-            if about_node && !self.nodes.contains_key(&target) {
-                return Err(format!(
-                    "`{}`: no machine has the address `{target}`",
-                    fault.spec
-                ));
-            }
-            match fault.kind {
-                Kind::Foreign => self.estrange(&target)?,
-                Kind::Down => self.switch_off(&target, None)?,
-                Kind::Late => self.switch_off(&target, Some(fault.number * 1_000))?,
-                Kind::NodeSlow => self.slow(&target, fault.number)?,
-                Kind::DiskMismatch => {
-                    if let Some(disk) = self.find(&target)?.machine.disks.first_mut() {
-                        disk.model = "KINGSTON SA400S37240G".to_string();
-                    }
-                }
-                Kind::OpDuplicate => {
-                    for copy in ["first", "second"] {
-                        let id = self.id(&format!("item duplicate {target} {copy}"));
-                        let category = "SECURE_NOTE".to_string();
-                        let title = target.clone();
-                        let item = Item {
-                            id,
-                            title,
-                            category,
-                            version: 1,
-                            fields: vec![notes()],
-                            ..Item::default()
-                        };
-                        if let Some(vault) = self.vaults.first_mut() {
-                            vault.items.push(item);
-                        }
-                    }
-                }
-                _ => continue,
-            }
-            if let Some(armed) = self
-                .faults
-                .iter_mut()
-                .find(|armed| armed.spec == fault.spec)
+            if self.begin(&fault)?
+                && let Some(armed) = self
+                    .faults
+                    .iter_mut()
+                    .find(|armed| armed.spec == fault.spec)
             {
                 armed.fired += 1;
             }
         }
         Ok(())
+    }
+
+    /// Does what a fault does at its beginning; returns whether that was something.
+    fn begin(&mut self, fault: &Fault) -> Result<bool, String> {
+        let target = fault.target.clone().unwrap_or_default();
+        let about_node = matches!(
+            fault.kind,
+            Kind::Foreign | Kind::Down | Kind::Late | Kind::NodeSlow | Kind::DiskMismatch
+        );
+        if about_node && !self.nodes.contains_key(&target) {
+            return Err(format!(
+                "`{}`: no machine has the address `{target}`",
+                fault.spec
+            ));
+        }
+        match fault.kind {
+            Kind::Foreign => self.estrange(&target)?,
+            Kind::Down => self.switch_off(&target, None)?,
+            Kind::Late => self.switch_off(&target, Some(fault.number * 1_000))?,
+            Kind::NodeSlow => self.slow(&target, fault.number)?,
+            Kind::DiskMismatch => {
+                if let Some(disk) = self.find(&target)?.machine.disks.first_mut() {
+                    disk.model = "KINGSTON SA400S37240G".to_string();
+                }
+            }
+            Kind::OpDuplicate => {
+                for copy in ["first", "second"] {
+                    let id = self.id(&format!("item duplicate {target} {copy}"));
+                    let category = "SECURE_NOTE".to_string();
+                    let title = target.clone();
+                    let item = Item {
+                        id,
+                        title,
+                        category,
+                        version: 1,
+                        fields: vec![notes()],
+                        ..Item::default()
+                    };
+                    if let Some(vault) = self.vaults.first_mut() {
+                        vault.items.push(item);
+                    }
+                }
+            }
+            _ => return Ok(false),
+        }
+        Ok(true)
     }
 
     /// Returns 26 letters as 1Password makes them.

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::{Etcd, Node, World};
+use crate::kubernetes::Objects;
 
 /// An etcd cluster, alive or dead.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -81,6 +82,9 @@ pub(crate) struct Snapshot {
     pub(crate) revision: u64,
     /// The nodes that Kubernetes knew then.
     pub(crate) kube_nodes: Vec<KubeNode>,
+    /// All of Kubernetes' objects.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) objects: Option<Objects>,
 }
 
 /// The first line of a snapshot's file.
@@ -132,11 +136,13 @@ impl Snapshot {
 impl World {
     /// Returns a snapshot of a cluster.
     pub(crate) fn snapshot(&self, cluster: usize) -> Snapshot {
+        let objects = self.copy_objects(cluster);
         let cluster = &self.clusters[cluster];
         Snapshot {
             cluster: cluster.name.clone(),
             revision: 1_000 + (self.now_ms - cluster.born_ms) / 300,
             kube_nodes: cluster.kube_nodes.clone(),
+            objects,
         }
     }
 

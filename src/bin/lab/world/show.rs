@@ -38,6 +38,7 @@ impl World {
             })).collect::<Vec<_>>(),
             "session": format!("{:?}", self.session.over),
             "dns": self.site.dns,
+            "zone": self.zone,
             "faults": self.faults.iter().map(|fault| json!({
                 "spec": fault.spec, "number": fault.number, "fired": fault.fired,
             })).collect::<Vec<_>>(),
@@ -99,6 +100,7 @@ impl World {
             "kubernetes_nodes": cluster.kube_nodes.iter().map(|known| json!({
                 "name": known.name, "ip": known.ip, "pod_cidr": known.pod_cidr,
             })).collect::<Vec<_>>(),
+            "kubernetes": self.show_kubernetes(index),
         })
     }
 

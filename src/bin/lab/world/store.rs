@@ -12,6 +12,8 @@ use serde_json::{Value, json};
 
 use super::World;
 use crate::clock;
+use crate::fault::Kind;
+use crate::remote::Remote;
 
 /// A world's folder.
 #[derive(Debug, Clone)]
@@ -35,6 +37,7 @@ impl Folder {
         fs::create_dir_all(&self.path)?;
         File::create(self.path.join("world.lock"))?;
         File::create(self.path.join("calls.jsonl"))?;
+        Remote::new(self.path.join("remote.git")).create()?;
         self.replace(&serde_json::to_string(world)?)
     }
 
@@ -45,10 +48,15 @@ impl Folder {
         let before = fs::read_to_string(self.path.join("world.json"))?;
         let mut world: World = serde_json::from_str(&before)?;
         let to = lab_now(&world);
+        world.at_home(&self.path);
         world.advance(to);
         world.calls += 1;
+        world.settle();
         let result = work(&mut world);
+        world.keep_objects()?;
+        world.remote().protect(world.has(Kind::GitProtected))?;
         self.replace(&serde_json::to_string(&world)?)?;
+        world.sweep_objects()?;
         lock.unlock()?;
         Ok(result)
     }
