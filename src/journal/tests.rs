@@ -333,3 +333,12 @@ fn a_journal_of_version_1_loads_for_ever() {
     // And what is written today is the same, to the byte.
     assert_eq!(fs::read(fixture).unwrap(), written().2);
 }
+
+#[test]
+fn law_03_a_file_that_cannot_be_synced_says_so() {
+    // A pipe takes what is written, and has no disk to be on.
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let mut pipe = File::from(std::os::fd::OwnedFd::from(writer));
+    Disk::append(&mut pipe, b"line\n").unwrap();
+    Disk::sync(&mut pipe).unwrap_err();
+}
