@@ -32,8 +32,11 @@ mod pace;
 mod process;
 #[cfg(target_os = "linux")]
 mod shrink;
+#[cfg(target_os = "linux")]
+mod small;
 mod story;
 mod tidy;
 #[cfg(target_os = "linux")]
 mod trust;
 mod tutorial;
+mod wait;
