@@ -269,6 +269,36 @@ fn law_06_what_destroyed_is_not_done_again_because_it_was_edited() {
 }
 
 #[test]
+fn law_06_what_destroyed_is_spent_although_what_came_after_it_filled_it_again() {
+    let small = Small::of(
+        r#"
+stories:
+  - id: "1.1"
+    title: Small
+    steps:
+      - id: empty
+        effect: destructive
+        confirm: { say: Really? }
+        unless: { that: "not exists('data')" }
+        shell: "rm data; echo emptied >> log"
+      - { id: restore, needs: [empty], shell: "echo restored >> log; touch data", unless: { that: "exists('data')" } }
+      - { id: stop, needs: [restore], shell: "test -e go" }
+"#,
+    );
+    small.write("data", "");
+    small.bootstrap("run story 1.1 --yes").exit(1);
+    small.bootstrap("resume").exit(1);
+    assert_eq!(small.read("log"), "emptied\nrestored\n");
+    // Also where its question had said at once that nothing was to be done.
+    small.remove("data");
+    small.write("log", "");
+    small.bootstrap("run story 1.1 --yes").exit(1);
+    small.write("go", "");
+    small.bootstrap("resume").success();
+    assert_eq!(small.read("log"), "restored\n");
+}
+
+#[test]
 fn law_06_what_reads_an_output_that_is_made_again_is_done_again() {
     let small = Small::steps(
         r#"

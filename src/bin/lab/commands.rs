@@ -122,6 +122,8 @@ enum Disaster {
     Down,
     /// Power on.
     Up,
+    /// What lies on /var is gone, etcd's data with it; the configuration is not.
+    Lose,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -138,6 +140,10 @@ enum How {
     Slow,
     /// Another machine in its place, fresh: other hardware addresses.
     Exchange,
+    /// What lies on /var is gone, etcd's data with it; the configuration is not.
+    Lose,
+    /// A disk of Ceph is found in it.
+    Ceph,
 }
 
 /// Runs `lab` itself.
@@ -328,6 +334,8 @@ fn hurt(path: &Path, ip: &str, how: How) -> Result<String, String> {
             How::Foreign => world.estrange(ip)?,
             How::Slow => world.slow(ip, 4)?,
             How::Exchange => world.exchange(ip)?,
+            How::Lose => world.lose(ip)?,
+            How::Ceph => world.give_ceph(ip)?,
         }
         Ok(format!(
             "lab: {ip}: {}\n",
@@ -347,6 +355,7 @@ fn hurt_cluster(path: &Path, name: &str, how: Disaster) -> Result<String, String
                 Disaster::Wipe => world.wipe(ip)?,
                 Disaster::Down => world.switch_off(ip, None)?,
                 Disaster::Up => world.switch_on(ip)?,
+                Disaster::Lose => world.lose(ip)?,
             }
         }
         let word = format!("{how:?}").to_lowercase();
