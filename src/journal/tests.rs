@@ -377,3 +377,15 @@ fn law_03_what_must_be_durable_is_synced_and_nothing_else() {
         assert_eq!(asked.0.lock().unwrap().drain(..).as_slice(), expected);
     }
 }
+
+#[test]
+fn a_line_without_a_checksum_is_told_from_one_whose_checksum_is_wrong() {
+    for (line, why) in [
+        (r#"{"seq":1,"sum":"00000000"}"#, Damage::Sum),
+        (r#"{"seq":1,"som":"00000000"}"#, Damage::NoSum),
+        (r#"{"seq":1,"sum":"00000000"]"#, Damage::NoSum),
+        (r#"{"seq":1}"#, Damage::NoSum),
+    ] {
+        assert_eq!(check(line.as_bytes(), 0), Err(why), "{line}");
+    }
+}

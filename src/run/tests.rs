@@ -148,16 +148,40 @@ fn changed(at: usize, attempt: u32) -> Event {
 }
 
 fn failed(at: usize, attempt: u32) -> Event {
+    ended_badly(at, attempt, true)
+}
+
+/// Another attempt would be of no use.
+fn failed_for_good(at: usize, attempt: u32) -> Event {
+    ended_badly(at, attempt, false)
+}
+
+fn ended_badly(at: usize, attempt: u32, retry: bool) -> Event {
     let failure = Failure::new(FailureKind::Command, "no");
     Event::AttemptEnded {
         task: key(at),
         attempt,
-        end: AttemptEnd::Failed {
-            failure,
-            retry: true,
-        },
+        end: AttemptEnd::Failed { failure, retry },
         elapsed_ms: 5,
     }
+}
+
+#[test]
+fn after_the_first_failure_what_runs_is_stopped_if_anything_does() {
+    let plan = plan_of(&[vec![], vec![]], &[]);
+    let limits = Limits {
+        jobs: 2,
+        mode: Mode::FailFast,
+    };
+    let alone = fold(&plan, &[started(0, 1), failed_for_good(0, 1)]);
+    let decisions = decide(&plan, &alone, Duration::ZERO, limits);
+    assert_eq!(decisions, [Decision::Finish]);
+    let beside = fold(
+        &plan,
+        &[started(0, 1), started(1, 1), failed_for_good(0, 1)],
+    );
+    let decisions = decide(&plan, &beside, Duration::ZERO, limits);
+    assert_eq!(decisions, [Decision::Stop]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{failed, plan_of, resumed, started};
+use super::{failed, failed_for_good, fold, plan_of, resumed, started};
 use crate::plan::{Duty, TaskIx};
 use crate::run::{Event, Outcome, Run, TaskState};
 
@@ -86,4 +86,40 @@ fn more_time_than_there_is_can_be_spent() {
         run.apply(&plan, &end, Duration::MAX).unwrap();
     }
     assert!(matches!(run.outcome(TaskIx(0)), Some(Outcome::Failed(_))));
+}
+
+#[test]
+fn what_is_not_to_be_tried_again_is_not_and_nothing_is_once_the_run_is_stopped() {
+    let plan = plan_of(&[vec![]], &[]);
+    let stopped = Event::Interrupted {
+        signal: "SIGINT".into(),
+    };
+    for before in [
+        vec![started(0, 1), failed_for_good(0, 1)],
+        vec![started(0, 1), stopped, failed(0, 1)],
+    ] {
+        let run = fold(&plan, &before);
+        assert!(matches!(run.outcome(TaskIx(0)), Some(Outcome::Failed(_))));
+    }
+}
+
+#[test]
+fn no_attempt_begins_after_the_time_that_all_of_them_have() {
+    // The second begins 10 s after the first, the third would begin 20 s after the second.
+    for (within, third) in [(30, true), (29, false)] {
+        let mut plan = plan_of(&[vec![]], &[]);
+        let Duty::Work(body) = &mut plan.tasks[0].duty else {
+            unreachable!("it is work")
+        };
+        let retry = Arc::get_mut(body).unwrap().retry.as_mut().unwrap();
+        retry.within = Some(Duration::from_secs(within));
+        let mut run = Run::new(&plan);
+        for (attempt, at) in [(1, 100), (2, 110)] {
+            let at = Duration::from_secs(at);
+            run.apply(&plan, &started(0, attempt), at).unwrap();
+            run.apply(&plan, &failed(0, attempt), at).unwrap();
+        }
+        let again = matches!(run.state(TaskIx(0)), TaskState::Backoff { next: 3, .. });
+        assert_eq!(again, third, "within {within} s");
+    }
 }
