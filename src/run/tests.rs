@@ -1,6 +1,7 @@
 //! What may follow what, what is in doubt, what is decided about; and plans and events for the tests of this module and of its neighbours.
 
 mod lives;
+mod outcome;
 mod patience;
 
 use std::sync::Arc;
