@@ -2,6 +2,7 @@
 
 mod lives;
 mod outcome;
+mod past;
 mod patience;
 
 use std::sync::Arc;

@@ -190,10 +190,10 @@ fn law_06_a_rendered_file_is_verified_by_what_is_in_it() {
 #[test]
 fn law_06_another_version_of_a_tool_is_another_input_of_the_steps_that_run_it() {
     let small = Small::with(
-        r#"
+        r"
 tools:
   hammer: { version: { run: [hammer, --version], find: '(\d+\.\d+)' } }
-"#,
+",
         r#"
       - { id: hit, exec: [hammer, nail] }
       - { id: other, shell: "echo other >> out" }
@@ -414,10 +414,10 @@ probes:
 #[test]
 fn law_06_what_was_built_on_what_no_longer_holds_is_built_again() {
     let small = Small::with(
-        r#"
+        r"
 probes:
   disk: { ask: [ { file: disk, answers: { there: exists, gone: not exists } } ] }
-"#,
+",
         r#"
       - id: disk
         unless: { probe: disk, is: there }
@@ -521,9 +521,9 @@ const SECRETS: &str = "\"op://Home/attic/PASSWORD\": correct horse battery\n\
 #[test]
 fn law_08_the_audit_finds_a_secret_in_any_form_and_tells_where_and_not_what() {
     let small = Small::with(
-        r#"
+        r"
 may_hold_secrets: [allowed.conf]
-"#,
+",
         r#"
       - { id: keep, render: { text: "p = op://Home/attic/PASSWORD", to: allowed.conf, secrets: resolve } }
       - { id: say, needs: [keep], shell: "cat allowed.conf; base64 allowed.conf" }
