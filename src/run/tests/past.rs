@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 
 use super::{changed, key, plan_of, resumed, run_started, started};
-use crate::plan::Fingerprint;
+use crate::plan::{Fingerprint, Ingredients, MadeOf, TaskKey};
 use crate::run::past::{Attempted, Signed};
 use crate::run::{Event, Past};
 
@@ -95,4 +95,60 @@ fn the_last_writer_of_a_file_and_what_people_signed_are_remembered() {
         note: "warm".into(),
     };
     assert_eq!(*past.signed(), BTreeMap::from([(key(1), signed)]));
+}
+
+/// What tasks are made of, as a run writes it down.
+fn written(made: &[MadeOf]) -> (Vec<(TaskKey, Fingerprint)>, Ingredients) {
+    let tasks = made.iter().enumerate();
+    let tasks = tasks.map(|(at, made)| (key(at), made.fingerprint(&key(at))));
+    (tasks.collect(), Ingredients::collect(made))
+}
+
+#[test]
+fn law_06_a_task_is_compared_with_what_it_was_made_of_when_it_was_last_attempted() {
+    let plan = plan_of(&[vec![], vec![]], &[]);
+    let made = |text: &str| MadeOf::of(&[text], &[]);
+    let planned = |mut event: Event, texts: &[MadeOf]| {
+        if let Event::RunStarted { tasks, made_of, .. } | Event::RunResumed { tasks, made_of, .. } =
+            &mut event
+        {
+            (*tasks, *made_of) = written(texts);
+        }
+        event
+    };
+    let edits = |events: &[Event], now: &[MadeOf]| -> Vec<(TaskKey, &str)> {
+        let edits = past(events).edits(&plan, now);
+        edits
+            .into_iter()
+            .map(|(key, edit)| (key, edit.word()))
+            .collect()
+    };
+    let before = [made("a"), made("b")];
+    let after = [made("a"), made("c")];
+    let mut events = vec![planned(run_started(&plan), &before), started(1, 1)];
+    assert_eq!(edits(&events, &before), []);
+    assert_eq!(edits(&events, &after), [(key(1), "definition")]);
+
+    // A resume that dies at once has planned the edited task, and not made it; a third task was planned, and is no more.
+    events.push(planned(
+        resumed(&plan),
+        &[made("a"), made("c"), made("third")],
+    ));
+    assert_eq!(
+        edits(&events, &after),
+        [(key(1), "definition"), (key(2), "removed")]
+    );
+    events.push(started(1, 2));
+    assert_eq!(edits(&events, &after), [(key(2), "removed")]);
+    assert_eq!(edits(&[], &after), [(key(0), "new"), (key(1), "new")]);
+
+    let past = past(&[planned(run_started(&plan), &before)]);
+    for (texts, same) in [
+        (&before[..], true),
+        (&after[..], false),
+        (&before[..1], false),
+    ] {
+        let (tasks, made_of) = written(texts);
+        assert_eq!(past.planned_as(&tasks, &made_of), same);
+    }
 }
