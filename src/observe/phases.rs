@@ -260,8 +260,8 @@ mod tests {
             .collect();
         assert_eq!(names, ["wipe", "criteria"]);
         let text = phases.text(false);
-        assert!(text.contains("wipe      +10m10s  30s"), "{text}");
-        assert!(text.contains("all done +10m43s"), "{text}");
+        assert!(text.contains("wipe      +10m 10s  30s"), "{text}");
+        assert!(text.contains("all done +10m 43s"), "{text}");
         assert_eq!(of(&records[1..]), None);
     }
 }

@@ -35,8 +35,11 @@ mod process;
 #[cfg(target_os = "linux")]
 mod rebuild;
 mod shrink;
+#[cfg(target_os = "linux")]
+mod small;
 mod story;
 mod tidy;
 #[cfg(target_os = "linux")]
 mod trust;
 mod tutorial;
+mod wait;

@@ -378,14 +378,19 @@ const GATES: [Gate; 14] = [
 
 #[test]
 fn each_gate_stops_before_anything_is_touched_and_says_what_to_do() {
-    for gate in &GATES {
-        let lab = healthy();
-        for hurt in gate.hurts {
-            let words = ["hurt", "WORLD"].into_iter().chain(hurt.split(' '));
-            lab.lab(words).success();
+    // What has to last before it is believed takes its time, so they stand side by side.
+    std::thread::scope(|scope| {
+        for gate in &GATES {
+            scope.spawn(|| {
+                let lab = healthy();
+                for hurt in gate.hurts {
+                    let words = ["hurt", "WORLD"].into_iter().chain(hurt.split(' '));
+                    lab.lab(words).success();
+                }
+                stops(&lab, gate.typed, gate.says);
+            });
         }
-        stops(&lab, gate.typed, gate.says);
-    }
+    });
 }
 
 /// It stops with this, and nothing was touched.
@@ -465,17 +470,7 @@ fn nobody_agreed_so_nothing_is_destroyed() {
         let lab = healthy();
         way.hurt(&lab);
         let since = now(&lab);
-        let words: Vec<&str> = way
-            .words()
-            .into_iter()
-            .map(|word| {
-                if word.starts_with("infra") && word != "infra" || word == "infra" {
-                    word
-                } else {
-                    word
-                }
-            })
-            .collect();
+        let words = way.words();
         let at = words.iter().position(|word| *word == "--confirm").unwrap();
         let mut without = words.clone();
         without.drain(at..=at + 1);
@@ -487,9 +482,9 @@ fn nobody_agreed_so_nothing_is_destroyed() {
         );
         assert_eq!(acts(&lab, since), []);
         // It is gone on with, by whoever agrees.
-        let resume: Vec<&str> = ["resume", "--confirm", words[at + 1]].to_vec();
         let before = lab.show();
-        lab.bootstrap(resume).success();
+        lab.bootstrap(["resume", "--confirm", words[at + 1]])
+            .success();
         assert_eq!(
             wrong(&lab, way, &before, since),
             [] as [String; 0],
