@@ -107,7 +107,7 @@ pub(super) fn rebuild(context: &Context, args: RebuildArgs) -> Result<u8, Error>
         );
         put(&mut Detached::new(std::io::stderr()), &text);
     }
-    let selection = Selection::Rebuild(chosen);
+    let selection = Selection::Rebuild(Box::new(chosen));
     if args.plan {
         let how = PlanHow {
             probe: false,
@@ -230,7 +230,7 @@ fn choose<'a>(
         .into_iter()
         .map(|answer| {
             let answer = answer.unwrap_or_else(|| Verdict::Unknown("it asks nothing".into()));
-            let seen = performer.masked_text(answer.seen()).to_string();
+            let seen = performer.masked_text(answer.seen()).clone();
             (answer.word(), seen)
         })
         .collect();

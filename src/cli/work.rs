@@ -94,7 +94,7 @@ pub(super) fn run(
         survivors,
         _locks: locks,
     };
-    session.to_the_end(run, journal, &started, None)
+    session.finish(run, journal, &started, None)
 }
 
 /// `resume`.
@@ -183,7 +183,7 @@ pub(super) fn resume(context: &Context, how: &ResumeHow) -> Result<u8, Error> {
         why,
         opened,
     };
-    session.to_the_end(run, journal, &resumed, Some(&again))
+    session.finish(run, journal, &resumed, Some(&again))
 }
 
 /// What a resumed run takes up.
@@ -286,7 +286,7 @@ pub(super) fn ask_why() -> Option<String> {
 
 impl Session<'_> {
     /// Works on a run until it is over; of a rebuild it is told how long each part took. Gives the exit code.
-    fn to_the_end(
+    fn finish(
         self,
         run: Run,
         journal: Journal<Event>,

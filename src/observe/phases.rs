@@ -88,7 +88,7 @@ pub fn of(records: &[Record<Event>]) -> Option<Phases> {
     }
     Some(Phases {
         zero: chosen.outage_since.unwrap_or(first.at),
-        chosen: chosen.clone(),
+        chosen: (**chosen).clone(),
         phases,
         done,
     })
@@ -169,7 +169,7 @@ impl Phases {
 
     /// As a part of the report, in Markdown; `escape` keeps text from being markup.
     pub(crate) fn markdown(&self, escape: impl Fn(&str) -> String) -> String {
-        let mut text = format!("\n## Why this way\n\n");
+        let mut text = "\n## Why this way\n\n".to_owned();
         for found in &self.chosen.found {
             let word = if found.met { "yes" } else { "no" };
             let _ = writeln!(

@@ -22,7 +22,7 @@ pub enum Selection {
         arguments: Vec<(String, String)>,
     },
     /// What a rebuild has chosen.
-    Rebuild(Chosen),
+    Rebuild(Box<Chosen>),
     /// Every story: what `validate` looks at.
     Everything,
 }
@@ -90,10 +90,10 @@ impl Selection {
             Self::Story(id) => format!("story {id}"),
             Self::Epic(id) => format!("epic {id}"),
             Self::Task { name, .. } => format!("task {name}"),
-            Self::Rebuild(Chosen {
-                node: Some(node), ..
-            }) => format!("rebuild node {node}"),
-            Self::Rebuild(chosen) => format!("rebuild {}", chosen.cluster),
+            Self::Rebuild(chosen) => match &chosen.node {
+                Some(node) => format!("rebuild node {node}"),
+                None => format!("rebuild {}", chosen.cluster),
+            },
             Self::Everything => "everything".into(),
         }
     }

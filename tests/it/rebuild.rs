@@ -11,10 +11,11 @@ use bootstrap::run::event::RunResult;
 use serde_json::Value;
 
 use crate::drill::{
-    Chance, KILLED, RESUME, RUN, Running, calls_begun, effects, eventually, items, leaks, lines,
-    marked, records, repeated, runs,
+    Chance, KILLED, RESUME, RUN, Running, calls_begun, effects, items, leaks, lines, marked,
+    records, repeated, runs,
 };
 use crate::lab::{Call, Lab, Outcome};
+use crate::wait::eventually;
 
 /// Two clusters that live, and a snapshot of one of them.
 fn healthy() -> Lab {
