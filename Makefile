@@ -1,13 +1,16 @@
 # `make` alone lists what there is. Every target is safe to say twice.
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse test conformance drill fuzz mutants lint fmt clippy doc validate bench fidelity-or-say ci clean
+.PHONY: help rehearse rehearse-gitops test conformance drill fuzz mutants lint fmt clippy doc validate bench fidelity-or-say ci clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1 /' | while read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
 
 rehearse: ## six pretended machines become two clusters, before your eyes (Rust alone; about a minute the first time)
 	@tools/rehearse
+
+rehearse-gitops: ## the same, on to both clusters following a Git repository (story 3.3; needs git)
+	@STORY=3.3 tools/rehearse
 
 test: ## all tests that need Rust alone
 	cargo test --workspace

@@ -19,6 +19,7 @@ pub mod error;
 pub mod exit;
 mod history;
 mod look;
+mod rebuild;
 mod render;
 mod reopen;
 mod work;
@@ -93,6 +94,8 @@ enum Command {
     },
     /// Go on with the last run, or with a named one, after anything that stopped it.
     Resume(ResumeHow),
+    /// Rebuild a cluster, or one node of it, after a disaster; finds out which way, shows why, and asks before it destroys.
+    Rebuild(rebuild::RebuildArgs),
     /// Let count what was done before an edit of the playbook, without doing it again.
     Accept {
         /// The run [default: the newest that can be gone on with], then the tasks.
@@ -410,6 +413,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
             work::run(context, selection, Extent::Criteria, &how)
         }
         Command::Resume(how) => work::resume(context, &how),
+        Command::Rebuild(args) => rebuild::rebuild(context, args),
         Command::Accept { what, all, why } => edits::accept(context, &what, all, why),
         Command::SignOff {
             story,

@@ -312,7 +312,7 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
         }
         let seq = self.seq + 1;
         let (line, sum) = self.line(seq, event, at)?;
-        let drill = self.crash_after == Some(seq);
+        let drill = self.dies_after(seq);
         self.write(&line, durability == Durability::Sync || drill)?;
         self.seq = seq;
         self.sum = sum;
@@ -320,6 +320,11 @@ impl<E: Serialize + DeserializeOwned> Journal<E> {
             die();
         }
         Ok(seq)
+    }
+
+    /// Returns whether this is the line of a crash drill.
+    fn dies_after(&self, seq: u64) -> bool {
+        self.crash_after == Some(seq)
     }
 
     /// Makes all that was appended durable.

@@ -16,6 +16,7 @@ pub mod history;
 pub mod json;
 pub mod lines;
 pub mod listing;
+pub mod phases;
 pub mod progress;
 pub mod report;
 pub mod view;

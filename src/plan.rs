@@ -19,13 +19,15 @@ mod check;
 mod expand;
 pub mod fingerprint;
 mod graph;
+mod rebuild;
 mod select;
 mod unit;
 mod visit;
 
 pub use expand::{further_problems, make};
 pub use fingerprint::{Edit, Ingredients, MadeOf, Print};
-pub use select::{Extent, Selection};
+pub use rebuild::{Rebuilding, chosen, questions};
+pub use select::{Chosen, Extent, Found, Selection};
 
 /// Which task of a plan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

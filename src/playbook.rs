@@ -16,6 +16,7 @@ use crate::template::{Expr, Template};
 pub mod read;
 mod read_action;
 mod read_question;
+mod read_rebuild;
 mod read_tool;
 
 /// Everything that the playbook files say.
@@ -39,6 +40,8 @@ pub struct Playbook {
     pub rules: Vec<Rule>,
     /// Files below the project that may hold secrets: tools need them there.
     pub may_hold_secrets: BTreeSet<String>,
+    /// What `rebuild` may do for a cluster or a node.
+    pub rebuilds: BTreeMap<String, Rebuild>,
     /// The stories, in the order of the files.
     pub stories: IndexMap<String, Story>,
     /// Whether all files could be read as YAML.
@@ -60,6 +63,8 @@ pub struct Story {
     pub epic: Option<String>,
     /// For people.
     pub priority: Option<String>,
+    /// What a rebuild that takes this story has to give it; other stories have none.
+    pub parameters: Vec<Field>,
     /// Stories that come before.
     pub needs: Vec<(String, Span)>,
     /// The story that this id was folded into.
@@ -70,6 +75,50 @@ pub struct Story {
     pub steps: Vec<Step>,
     /// Where it stands.
     pub span: Span,
+}
+
+/// What `rebuild` does for one cluster or one node: the first choice that fits what is found there.
+#[derive(Debug, Clone)]
+pub struct Rebuild {
+    /// What is rebuilt: one of the clusters, or one of the nodes.
+    pub axis: Axis,
+    /// What may be said on the command line.
+    pub parameters: Vec<Field>,
+    /// Names for what follows from that, in order; found out once, before anything is asked.
+    pub names: Vec<(String, Template)>,
+    /// In order.
+    pub choices: Vec<Choice>,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// A way to rebuild something, or a reason not to.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// The question in words.
+    pub title: Option<Template>,
+    /// All of them met: this is chosen. Without a question it is chosen whenever nothing before it was.
+    pub when: Vec<Question>,
+    /// What is chosen.
+    pub path: Path,
+    /// Where it stands.
+    pub span: Span,
+}
+
+/// What a rebuild comes to.
+#[derive(Debug, Clone)]
+pub enum Path {
+    /// Nothing is touched, and a person is told why and what to do.
+    Refuse(Template),
+    /// This story is run, for the one cluster or node, with these values for its parameters.
+    Story {
+        /// Its id.
+        id: String,
+        /// Where that stands.
+        span: Span,
+        /// Values for its parameters.
+        arguments: Vec<Argument>,
+    },
 }
 
 /// One acceptance criterion.
@@ -595,6 +644,19 @@ impl Playbook {
     /// Whether something has problems of its own.
     pub(crate) fn is_broken(&self, what: &'static str, name: &str) -> bool {
         self.broken.contains(&(what, name.to_owned()))
+    }
+
+    /// The rebuild that may take a story; such a story is run by nothing else.
+    pub fn rebuild_of(&self, story: &str) -> Option<&str> {
+        self.rebuilds
+            .iter()
+            .find(|(_, rebuild)| {
+                rebuild
+                    .choices
+                    .iter()
+                    .any(|choice| matches!(&choice.path, Path::Story { id, .. } if id == story))
+            })
+            .map(|(name, _)| name.as_str())
     }
 
     /// Every command line that the playbook can issue, with where it stands.

@@ -449,6 +449,8 @@ fn add_functions(
         Ok::<_, minijinja::Error>(below(&at, path)?.exists())
     });
     let at = root.to_path_buf();
+    environment.add_function("files", move |path: &str| list(&at, path));
+    let at = root.to_path_buf();
     environment.add_function("file", move |path: &str| read(&at, path));
     let at = root.to_path_buf();
     environment.add_function(
@@ -488,6 +490,32 @@ fn add_functions(
                 )
             })
     });
+}
+
+/// The files of a folder below the project, as paths below the project, by name; a folder that is not there has none. Those that begin
+/// with a dot are left out.
+fn list(root: &Path, path: &str) -> Result<Vec<String>, minijinja::Error> {
+    let failed = |error: &std::io::Error| {
+        minijinja::Error::new(
+            ErrorKind::InvalidOperation,
+            format!("the folder {path} cannot be read: {error}"),
+        )
+    };
+    let entries = match std::fs::read_dir(below(root, path)?) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(failed(&error)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(|error| failed(&error))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if entry.path().is_file() && !name.starts_with('.') {
+            names.push(format!("{}/{name}", path.trim_end_matches('/')));
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// A template value as JSON; what JSON has no word for becomes its text.

@@ -130,11 +130,10 @@ fn is_settled(run: &Run, ix: TaskIx) -> bool {
     matches!(run.state(ix), TaskState::Settled(outcome) if outcome.satisfies())
 }
 
-/// Whether a repetition destroys, and nothing asks first whether it is needed.
-fn destroys_unasked(plan: &Plan, ix: TaskIx) -> bool {
-    let task = plan.task(ix);
-    task.effect == Effect::Destructive
-        && matches!(&task.duty, Duty::Work(body) if body.unless.is_none())
+/// Whether a repetition destroys. What a run has emptied once is there to be filled again by what comes after: that its question says
+/// *unmet* then is no reason to empty it once more, and neither is anything else.
+fn destroys(plan: &Plan, ix: TaskIx) -> bool {
+    plan.task(ix).effect == Effect::Destructive
 }
 
 /// Settled tasks that are made of something else now, or that gave a secret, which is never stored.
@@ -153,7 +152,7 @@ pub(super) fn edited(
             .any(|output| *output == OutputValue::Secret);
         match edits.get(&task.key) {
             Some(edit) if edit.differs() => {
-                if destroys_unasked(plan, ix) {
+                if destroys(plan, ix) {
                     return Err(Error::cannot_resume(
                         format!(
                             "`{}` was done, it destroys, and it is another one now: {edit}",
@@ -197,7 +196,7 @@ fn readers(plan: &Plan, run: &Run, opened: &[(TaskIx, Event)]) -> Vec<(TaskIx, E
         if let Some((step, _)) = source
             && is_settled(run, ix)
             && !open.contains(&ix)
-            && !destroys_unasked(plan, ix)
+            && !destroys(plan, ix)
         {
             open.insert(ix);
             more.push(reopen(
@@ -232,7 +231,10 @@ pub(super) fn tampered(
     let mut opened: BTreeMap<TaskIx, Event> = BTreeMap::new();
     let mut acting: Option<Vec<(TaskIx, String)>> = None;
     for (file, key, fingerprint) in past.files() {
-        let Some(ix) = plan.find(key).filter(|&ix| is_settled(run, ix)) else {
+        let Some(ix) = plan
+            .find(key)
+            .filter(|&ix| is_settled(run, ix) && !destroys(plan, ix))
+        else {
             continue;
         };
         let asks = question_of(plan.task(ix)).is_some();
@@ -292,7 +294,9 @@ pub(super) async fn decayed(
                 Duty::Work(_) => question_of(task).is_some(),
                 Duty::Criterion { .. } => true,
             };
-            asks && is_settled(run, *ix) && !matches!(run.outcome(*ix), Some(Outcome::Skipped(_)))
+            asks && is_settled(run, *ix)
+                && !destroys(plan, *ix)
+                && !matches!(run.outcome(*ix), Some(Outcome::Skipped(_)))
         })
         .map(|(ix, _)| ix)
         .collect();
@@ -315,7 +319,10 @@ fn frontier(
     let mut events = Vec::new();
     let mut unsure = Vec::new();
     for (ix, task) in plan.tasks() {
-        if !is_settled(run, ix) || matches!(run.outcome(ix), Some(Outcome::Skipped(_))) {
+        if !is_settled(run, ix)
+            || destroys(plan, ix)
+            || matches!(run.outcome(ix), Some(Outcome::Skipped(_)))
+        {
             continue;
         }
         let why = match answers.get(&ix) {
@@ -326,11 +333,11 @@ fn frontier(
             }
             Some(Verdict::Met(_)) => continue,
             None => match task.needs.iter().find(|need| open.contains(need)) {
-                Some(need) if !destroys_unasked(plan, ix) => format!(
+                Some(need) => format!(
                     "it was built on {}, which no longer holds",
                     plan.task(*need).key
                 ),
-                Some(_) | None => continue,
+                None => continue,
             },
         };
         open.insert(ix);

@@ -11,7 +11,7 @@ use crate::cli::error::Error;
 use crate::cli::{Context, How, Output, ResumeHow, environment, exit, own_sessions, reopen};
 use crate::engine::{Engine, Observer, interrupt};
 use crate::journal::{Journal, Record};
-use crate::observe::{Detached, Ending, JsonLines, Lines, Progress, Terminal, view::Frame};
+use crate::observe::{Detached, Ending, JsonLines, Lines, Progress, Terminal, phases, view::Frame};
 use crate::perform::secrets::read_secrets_file;
 use crate::perform::{Ask, Known, Pace, Performer, Prompt, Settings};
 use crate::plan::fingerprint::with_tools;
@@ -94,7 +94,7 @@ pub(super) fn run(
         survivors,
         _locks: locks,
     };
-    session.work(run, journal, &started, None)
+    session.finish(run, journal, &started, None)
 }
 
 /// `resume`.
@@ -183,7 +183,7 @@ pub(super) fn resume(context: &Context, how: &ResumeHow) -> Result<u8, Error> {
         why,
         opened,
     };
-    session.work(run, journal, &resumed, Some(&again))
+    session.finish(run, journal, &resumed, Some(&again))
 }
 
 /// What a resumed run takes up.
@@ -285,6 +285,26 @@ pub(super) fn ask_why() -> Option<String> {
 }
 
 impl Session<'_> {
+    /// Works on a run until it is over; of a rebuild it is told how long each part took. Gives the exit code.
+    fn finish(
+        self,
+        run: Run,
+        journal: Journal<Event>,
+        first: &Event,
+        again: Option<&Again>,
+    ) -> Result<u8, Error> {
+        let (path, output, colour) = (self.folder.journal(), self.output, self.context.colour_err);
+        let code = self.work(run, journal, first, again)?;
+        if output != Output::Json
+            && let Ok(loaded) = Journal::<Event>::load_read_only(&path)
+            && let Some(phases) = phases::of(&loaded.records)
+        {
+            let mut err = Detached::new(std::io::stderr());
+            crate::observe::put(&mut err, &phases.text(colour));
+        }
+        Ok(code)
+    }
+
     /// Works on a run until it is over, and gives the exit code.
     fn work(
         self,

@@ -333,3 +333,59 @@ fn a_journal_of_version_1_loads_for_ever() {
     // And what is written today is the same, to the byte.
     assert_eq!(fs::read(fixture).unwrap(), written().2);
 }
+
+#[test]
+fn law_03_a_file_that_cannot_be_synced_says_so() {
+    // A pipe takes what is written, and has no disk to be on.
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let mut pipe = File::from(std::os::fd::OwnedFd::from(writer));
+    Disk::append(&mut pipe, b"line\n").unwrap();
+    Disk::sync(&mut pipe).unwrap_err();
+}
+
+/// A disk that keeps what it is asked to do.
+#[derive(Debug, Clone, Default)]
+struct Asked(std::sync::Arc<std::sync::Mutex<Vec<&'static str>>>);
+
+impl Disk for Asked {
+    fn append(&mut self, _: &[u8]) -> io::Result<()> {
+        self.0.lock().unwrap().push("append");
+        Ok(())
+    }
+
+    fn sync(&mut self) -> io::Result<()> {
+        self.0.lock().unwrap().push("sync");
+        Ok(())
+    }
+
+    fn cut(&mut self, _: u64) -> io::Result<()> {
+        self.0.lock().unwrap().push("cut");
+        Ok(())
+    }
+}
+
+#[test]
+fn law_03_what_must_be_durable_is_synced_and_nothing_else() {
+    let asked = Asked::default();
+    let (mut journal, _) = Journal::on(Path::new("journal"), Box::new(asked.clone()), b"").unwrap();
+    for (durability, expected) in [
+        (Durability::Later, &["append"][..]),
+        (Durability::Sync, &["append", "sync"]),
+        (Durability::Later, &["append"]),
+    ] {
+        journal.append(&Event::Settled, at(0), durability).unwrap();
+        assert_eq!(asked.0.lock().unwrap().drain(..).as_slice(), expected);
+    }
+}
+
+#[test]
+fn a_line_without_a_checksum_is_told_from_one_whose_checksum_is_wrong() {
+    for (line, why) in [
+        (r#"{"seq":1,"sum":"00000000"}"#, Damage::Sum),
+        (r#"{"seq":1,"som":"00000000"}"#, Damage::NoSum),
+        (r#"{"seq":1,"sum":"00000000"]"#, Damage::NoSum),
+        (r#"{"seq":1}"#, Damage::NoSum),
+    ] {
+        assert_eq!(check(line.as_bytes(), 0), Err(why), "{line}");
+    }
+}

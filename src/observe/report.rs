@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use crate::journal::Record;
 use crate::observe::history::{RunSummary, Status, TaskSummary, fold};
+use crate::observe::phases::{self, Phases};
 use crate::observe::view::Criteria;
 use crate::observe::words::{clean, count, duration};
 use crate::run::Event;
@@ -17,6 +18,9 @@ use crate::run::Event;
 pub fn markdown(records: &[Record<Event>], held: bool) -> Option<String> {
     let run = fold(records, held)?;
     let mut text = head(&run);
+    if let Some(phases) = phases::of(records) {
+        text.push_str(&phases.markdown(escape));
+    }
     for story in run.stories() {
         let tasks: Vec<&TaskSummary> = run.story(story).collect();
         let _ = writeln!(text, "\n## Story {}\n", escape(story));
@@ -65,6 +69,9 @@ pub struct Report<'a> {
     pub criteria: BTreeMap<&'a str, Criteria>,
     /// What people agreed to, signed off, assumed and accepted.
     pub people: Vec<Said<'a>>,
+    /// Of a rebuild: why it went this way, and how long its parts took.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rebuild: Option<Phases>,
 }
 
 /// What a person said.
@@ -98,6 +105,7 @@ impl<'a> Report<'a> {
             run,
             criteria,
             people: people(records),
+            rebuild: phases::of(records),
         }
     }
 }

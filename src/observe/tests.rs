@@ -578,6 +578,34 @@ fn a_run_without_an_end_is_interrupted_unless_somebody_works_on_it() {
 }
 
 #[test]
+fn law_12_what_is_under_way_or_not_begun_says_why() {
+    let whys = |upto: usize, end: Option<&str>, held: bool| -> Vec<String> {
+        let mut events = story(&plan())[..upto].to_vec();
+        events.extend(end.map(|result| (900_000, over(result))));
+        let run = fold(&records(&events), held).unwrap();
+        run.tasks.into_iter().map(|task| task.why).collect()
+    };
+    assert_eq!(whys(1, None, true)[0], "its turn has not come");
+    assert_eq!(whys(5, None, true)[1], "attempt 1");
+    for (upto, end, why) in [
+        (5, None, "the run died before its turn came"),
+        (
+            5,
+            Some("cancelled"),
+            "the run was stopped before its turn came",
+        ),
+        (5, Some("failed"), "the run failed before its turn came"),
+        (
+            9,
+            Some("failed"),
+            "not begun, because 1.3/apply[infra/infra-01] failed",
+        ),
+    ] {
+        assert_eq!(whys(upto, end, false)[3], why);
+    }
+}
+
+#[test]
 fn a_resumed_run_forgets_the_end_but_not_the_work() {
     let mut events = story(&plan());
     events.push((

@@ -209,6 +209,7 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
             }
         }
     }
+    super::rebuild::check(project, problems);
     rules(project, problems);
 }
 
@@ -538,7 +539,12 @@ fn ancestor_asks(task: &Task, tasks: &[Task]) -> bool {
     false
 }
 
-fn asked(project: &Project, question: &Question, scope: &Scope, problems: &mut Diagnostics) {
+pub(super) fn asked(
+    project: &Project,
+    question: &Question,
+    scope: &Scope,
+    problems: &mut Diagnostics,
+) {
     let Question::Probe(asked) = question else {
         return;
     };
@@ -679,7 +685,7 @@ fn states_of<'a>(playbook: &'a Playbook, probe: &str) -> Vec<&'a str> {
 }
 
 /// Checks one text: it parses, and every name in it is known now or will be.
-fn names(
+pub(super) fn names(
     project: &Project,
     scope: &Scope,
     text: Text<'_>,
@@ -755,7 +761,7 @@ fn outputs_of(step: &Step) -> (&str, Vec<&str>) {
 }
 
 /// A scope in which parameters have values of the right shape.
-fn sample(project: &Project, parameters: &[Field]) -> Scope {
+pub(super) fn sample(project: &Project, parameters: &[Field]) -> Scope {
     let mut scope = project.inventory.scope();
     for parameter in parameters {
         scope.set(
@@ -780,7 +786,7 @@ fn sample_value(inventory: &Inventory, kind: &Kind) -> Value {
     }
 }
 
-fn axis_sample(project: &Project, each: &crate::playbook::ForEach) -> Scope {
+pub(super) fn axis_sample(project: &Project, each: &crate::playbook::ForEach) -> Scope {
     use crate::inventory::Axis;
     use crate::playbook::ForEach;
     let scope = project.inventory.scope();

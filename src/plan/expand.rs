@@ -12,7 +12,7 @@ use crate::kind::Field;
 use crate::plan::bind::Binder;
 use crate::plan::unit::{Index, Need, Part, Unit};
 use crate::plan::{
-    Duty, Extent, Item, Plan, Selection, Task, TaskIx, TaskKey, check, fingerprint, select,
+    Chosen, Duty, Extent, Item, Plan, Selection, Task, TaskIx, TaskKey, check, fingerprint, select,
 };
 use crate::playbook::{Action, Argument, ArgumentValue, Body, Effect, ForEach, Judge, Step, Story};
 use crate::project::Project;
@@ -39,7 +39,10 @@ fn make_with(
     let mut problems = std::mem::take(told);
     let single = match selection {
         Selection::Task { name, arguments } => single_task(project, name, arguments, &mut problems),
-        Selection::Story(_) | Selection::Epic(_) | Selection::Everything => None,
+        Selection::Story(_)
+        | Selection::Epic(_)
+        | Selection::Rebuild(_)
+        | Selection::Everything => None,
     };
     let stories = match &single {
         Some(story) => vec![(story, false)],
@@ -53,9 +56,18 @@ fn make_with(
     let index = Index::new(&project.playbook, &stories);
     index.check(&mut problems);
     let order = index.order(&mut problems);
+    let bases = bases(project, selection, &stories, &mut problems);
     let mut maker = Maker {
         project,
         index: &index,
+        bases,
+        only: match selection {
+            Selection::Rebuild(chosen) => Some(chosen),
+            Selection::Story(_)
+            | Selection::Epic(_)
+            | Selection::Task { .. }
+            | Selection::Everything => None,
+        },
         problems,
         drafts: Vec::new(),
         made: BTreeMap::new(),
@@ -87,6 +99,55 @@ fn make_with(
         stories: names,
         tasks: drafts,
     })
+}
+
+/// The names that every step and criterion of a story knows, story by story: those of the inventory, and the story's parameters.
+fn bases(
+    project: &Project,
+    selection: &Selection,
+    stories: &[(&Story, bool)],
+    problems: &mut Diagnostics,
+) -> Vec<Scope> {
+    let given: Vec<Argument> = match selection {
+        Selection::Rebuild(chosen) => chosen
+            .arguments
+            .iter()
+            .map(|(name, value)| Argument {
+                name: name.clone(),
+                value: ArgumentValue::Plain(value.clone()),
+                span: Span::default(),
+            })
+            .collect(),
+        Selection::Story(_)
+        | Selection::Epic(_)
+        | Selection::Task { .. }
+        | Selection::Everything => Vec::new(),
+    };
+    let binder = Binder {
+        templates: &project.templates,
+        inventory: &project.inventory,
+        root: &project.root,
+    };
+    let mut bind = |story: &Story| {
+        if story.parameters.is_empty() {
+            return project.inventory.scope();
+        }
+        let Selection::Rebuild(_) = selection else {
+            // Whoever looks at everything looks at its texts, not at one rebuild.
+            return check::sample(project, &story.parameters);
+        };
+        let scope = project.inventory.scope();
+        binder
+            .bind(&story.parameters, &given, &scope)
+            .unwrap_or_else(|error| {
+                problems.push(Diagnostic::at(
+                    story.span,
+                    format!("this rebuild cannot be taken: {error}"),
+                ));
+                scope
+            })
+    };
+    stories.iter().map(|(story, _)| bind(story)).collect()
 }
 
 /// The story of what was typed as `run task NAME`.
@@ -154,6 +215,7 @@ fn single_task(
         title: name.into(),
         epic: None,
         priority: None,
+        parameters: Vec::new(),
         needs: Vec::new(),
         folded_into: None,
         criteria: Vec::new(),
@@ -174,6 +236,10 @@ struct Maker<'a> {
     project: &'a Project,
     /// The selected stories.
     index: &'a Index<'a>,
+    /// The names that each of them knows.
+    bases: Vec<Scope>,
+    /// What is not for this is left out.
+    only: Option<&'a Chosen>,
     problems: Diagnostics,
     drafts: Vec<Task>,
     /// The tasks of each unit that was made.
@@ -223,7 +289,7 @@ impl Maker<'_> {
             before.extend(self.sinks_of_needs(number));
         }
         let gives = self.index.gives(number);
-        for (item, scope) in self.items(&step.for_each, step.span) {
+        for (item, scope) in self.items(number, &step.for_each, step.span) {
             let needs = self.joined(&item, &before);
             let sources = if gives {
                 self.outputs_of(story, &item, &needs)
@@ -247,7 +313,7 @@ impl Maker<'_> {
             sinks
         };
         for (at, criterion) in story.criteria.iter().enumerate() {
-            for (item, scope) in self.items(&criterion.for_each, criterion.span) {
+            for (item, scope) in self.items(number, &criterion.for_each, criterion.span) {
                 let needs = self.joined(&item, &after);
                 check::caption(
                     self.project,
@@ -483,8 +549,17 @@ impl Maker<'_> {
         sources
     }
 
-    fn items(&mut self, each: &ForEach, span: Span) -> Vec<(Item, Scope)> {
-        let base = self.project.inventory.scope();
+    /// The items that are part of the run.
+    fn items(&mut self, story: usize, each: &ForEach, span: Span) -> Vec<(Item, Scope)> {
+        let mut items = self.all_items(story, each, span);
+        if let Some(only) = self.only {
+            items.retain(|(item, _)| only.admits(item));
+        }
+        items
+    }
+
+    fn all_items(&mut self, story: usize, each: &ForEach, span: Span) -> Vec<(Item, Scope)> {
+        let base = self.bases[story].clone();
         let clusters = self.project.inventory.clusters();
         let items: Vec<(Item, Scope)> = match each {
             ForEach::Once => return vec![(Item::default(), base)],

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use crate::document::{Diagnostic, Diagnostics, diagnostic::nearest};
-use crate::plan::unit;
+use crate::plan::{Item, unit};
 use crate::playbook::{Playbook, Story};
 
 /// What is asked for.
@@ -21,8 +21,53 @@ pub enum Selection {
         /// Its parameters, as typed.
         arguments: Vec<(String, String)>,
     },
+    /// What a rebuild has chosen.
+    Rebuild(Box<Chosen>),
     /// Every story: what `validate` looks at.
     Everything,
+}
+
+/// What a rebuild has chosen, and why. It is not chosen anew when the run is resumed: by then the world is another one.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Chosen {
+    /// The cluster; tasks that are for another one are left out.
+    pub cluster: String,
+    /// The node, if only that is rebuilt; tasks that are for another one are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// The story.
+    pub story: String,
+    /// Values for its parameters.
+    pub arguments: Vec<(String, serde_json::Value)>,
+    /// What was asked, and what the answers were.
+    pub found: Vec<Found>,
+    /// Since when what is rebuilt was out of order, as far as anybody said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outage_since: Option<jiff::Timestamp>,
+}
+
+/// An answer that a rebuild was chosen by.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Found {
+    /// The question, in words.
+    pub question: String,
+    /// Whether it was so.
+    pub met: bool,
+    /// What was seen.
+    pub seen: String,
+}
+
+impl Chosen {
+    /// Whether a task for this item is part of it.
+    pub(super) fn admits(&self, item: &Item) -> bool {
+        item.0.iter().all(|(axis, value)| match axis.as_str() {
+            "cluster" => *value == self.cluster,
+            "node" => self.node.as_ref().is_none_or(|node| node == value),
+            _ => true,
+        })
+    }
 }
 
 /// How much of a selection is meant.
@@ -45,6 +90,10 @@ impl Selection {
             Self::Story(id) => format!("story {id}"),
             Self::Epic(id) => format!("epic {id}"),
             Self::Task { name, .. } => format!("task {name}"),
+            Self::Rebuild(chosen) => match &chosen.node {
+                Some(node) => format!("rebuild node {node}"),
+                None => format!("rebuild {}", chosen.cluster),
+            },
             Self::Everything => "everything".into(),
         }
     }
@@ -80,6 +129,13 @@ pub(super) fn stories<'a>(
             found
         }
         Selection::Task { .. } => Vec::new(),
+        // The journal's word; the story may be gone from the playbook by now.
+        Selection::Rebuild(chosen) => match playbook.stories.get(&chosen.story) {
+            Some(story) => vec![story],
+            None => find(playbook, &chosen.story, problems)
+                .into_iter()
+                .collect(),
+        },
         Selection::Everything => playbook
             .stories
             .values()
@@ -182,6 +238,18 @@ fn find<'a>(playbook: &'a Playbook, id: &str, problems: &mut Diagnostics) -> Opt
         });
         return None;
     };
+    if let Some(rebuild) = playbook.rebuild_of(id) {
+        let words = match rebuild {
+            "node" => "bootstrap rebuild node NAME",
+            _ => "bootstrap rebuild CLUSTER",
+        };
+        problems.push(
+            Diagnostic::without_place(format!("story {id} is a way to rebuild a {rebuild}")).help(
+                format!("type `{words}`: it finds out whether this is the way"),
+            ),
+        );
+        return None;
+    }
     if let Some((into, _)) = &story.folded_into {
         problems.push(
             Diagnostic::without_place(format!("story {id} is folded into {into}"))

@@ -8,6 +8,7 @@ use crate::document::{self, Diagnostic, Diagnostics, Fields, Key, Node, Shape, S
 use crate::inventory::Axis;
 use crate::playbook::read_action::{self, overlay};
 use crate::playbook::read_question::{arguments, parameters, probe, question};
+use crate::playbook::read_rebuild::rebuild;
 use crate::playbook::read_tool::{provider, render_target, rule, tool};
 use crate::playbook::{Criterion, ForEach, Judge, Playbook, Step, Story, TaskDefinition};
 use crate::template::{Expr, Template};
@@ -153,6 +154,14 @@ fn file(
         problems,
         render_target,
     );
+    named(
+        fields.map("rebuilds", problems),
+        "rebuild",
+        &mut playbook.rebuilds,
+        (seen, &mut playbook.broken),
+        problems,
+        rebuild,
+    );
     for node in fields.list("rules", problems) {
         playbook.rules.extend(rule(node, problems));
     }
@@ -237,6 +246,7 @@ fn story(
         _ => text(node, "epic", problems).map(|(epic, _)| epic),
     });
     let priority = fields.text("priority", problems).map(|(word, _)| word);
+    let parameters = parameters(fields.take("with"), problems);
     let needs = fields.texts("needs", problems);
     let folded_into = fields.text("folded_into", problems);
     let criteria = fields.list("criteria", problems);
@@ -311,6 +321,7 @@ fn story(
         title: title?.0,
         epic,
         priority,
+        parameters,
         needs,
         folded_into,
         criteria,

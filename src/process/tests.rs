@@ -178,6 +178,55 @@ async fn a_second_word_cuts_the_grace_short() {
 }
 
 #[tokio::test]
+async fn law_07_the_whole_group_is_asked_to_end() {
+    // A shell that waits for its child heeds a signal only when the child has ended: who asks the shell alone waits for its grace, and
+    // what is killed after it says no goodbye.
+    let script = "trap 'echo shell ends; exit 0' TERM; \
+                  sh -c 'trap \"echo child ends; exit 0\" TERM; echo ready; while :; do sleep 0.01; done'";
+    let mut command = sh(script);
+    command.grace = Duration::from_secs(30);
+    let ended = when_ready(command, Cancel::term).await;
+    assert_eq!(ended.exit, Exit::Cancelled);
+    let said = String::from_utf8_lossy(&ended.stdout);
+    assert_eq!(said, "ready\nchild ends\nshell ends\n");
+}
+
+#[tokio::test]
+async fn law_07_the_whole_group_is_killed_at_one_stroke() {
+    // Only the shell holds the pipe open: a child that outlives it by a moment sees that, and acts alone.
+    let folder = tempfile::tempdir().unwrap();
+    let script =
+        "mkfifo pipe; { cat pipe; echo acts alone; touch acted; } & exec 3>pipe; echo ready; wait";
+    for _ in 0..5 {
+        let mut command = sh(&format!("trap '' TERM; rm -f pipe; {script}"));
+        command.cwd = folder.path().to_owned();
+        command.grace = Duration::from_secs(1000);
+        let ended = when_ready(command, Cancel::kill).await;
+        assert_eq!(ended.exit, Exit::Cancelled);
+        assert_eq!(*ended.stdout, b"ready\n");
+        assert!(!folder.path().join("acted").exists());
+    }
+}
+
+#[tokio::test]
+async fn law_07_what_is_left_of_a_group_is_killed_at_one_stroke() {
+    // The first holds the pipe open, the last sees when nobody does, and between them stand so many that killing one after the other
+    // gives it the time to act.
+    let folder = tempfile::tempdir().unwrap();
+    let script = "trap '' TERM; mkfifo pipe hold up; (exec 3>pipe; echo > up; : <hold) & \
+                  for i in $(seq 200); do : <hold & done; (read line <pipe; : >acted) & read line <up";
+    for _ in 0..8 {
+        let mut command = sh(&format!("rm -f pipe hold up; {script}"));
+        command.cwd = folder.path().to_owned();
+        command.grace = Duration::from_millis(20);
+        let ended = end(command).await;
+        assert_eq!(ended.exit, Exit::Code(0));
+        assert_eq!(ended.survivors_ended, 202);
+        assert!(!folder.path().join("acted").exists());
+    }
+}
+
+#[tokio::test]
 async fn a_stopped_process_can_be_ended() {
     let mut command = sh("trap 'exit 0' TERM; echo ready; kill -STOP $$");
     command.grace = Duration::from_secs(1000);

@@ -92,10 +92,7 @@ impl Frontier {
             }
         }
         self.place(ix);
-        if was.is_settled() == is.is_settled()
-            && (was == Standing::Broken) == (is == Standing::Broken)
-        {
-            // What needs it sees no difference.
+        if was == is {
             return;
         }
         for at in 0..self.dependents[ix.index()].len() {

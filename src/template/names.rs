@@ -11,7 +11,7 @@ use crate::template::words::{self, Role, Word};
 use crate::template::{Error, Expr, Scope, Template, Templates};
 
 /// Names that are functions everywhere.
-const FUNCTIONS: [&str; 21] = [
+pub(crate) const FUNCTIONS: [&str; 22] = [
     "beside",
     "commands",
     "cycle",
@@ -20,6 +20,7 @@ const FUNCTIONS: [&str; 21] = [
     "exists",
     "false",
     "file",
+    "files",
     "loop",
     "namespace",
     "network",

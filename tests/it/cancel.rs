@@ -4,10 +4,9 @@ use bootstrap::run::event::RunResult;
 use bootstrap::run::{AttemptEnd, Event};
 use rustix::process::Signal;
 
-use crate::drill::{
-    KILLED, RESUME, RUN, Running, eventually, guardian, judge, lines, marked, records, runs,
-};
+use crate::drill::{KILLED, RESUME, RUN, Running, guardian, judge, lines, marked, records, runs};
 use crate::lab::{Lab, run};
+use crate::wait::eventually;
 
 /// `bootstrap` at work, with a journal of at least so many lines.
 fn at_line(lab: &Lab, words: &[&str], line: usize) -> Running {

@@ -19,8 +19,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use bootstrap::run::{AttemptEnd, Event as Fact};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::drill::{eventually, eventually_or, processes};
+use crate::drill::processes;
 use crate::lab::repository;
+use crate::wait::{eventually, eventually_or};
 use room::{Found, Kind, Room, wrong_lines};
 
 /// What happens while the step is at work.

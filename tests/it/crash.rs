@@ -16,11 +16,12 @@ use bootstrap::run::Event;
 use rustix::process::{Signal, kill_process};
 
 use crate::drill::{
-    Chance, Judgement, KILLED, RESUME, RUN, Running, calls_begun, eventually, guardian, judge,
-    lines, marked, records, runs,
+    Chance, Judgement, KILLED, RESUME, RUN, Running, calls_begun, guardian, judge, lines, marked,
+    records, runs,
 };
 use crate::lab::Lab;
 use crate::shrink::{Faults, Moment, Schedule, again, shrink};
+use crate::wait::eventually;
 
 /// A run of story 1.3 writes about so many lines, and calls tools about so often.
 const LINES: usize = 310;

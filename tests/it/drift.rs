@@ -3,8 +3,9 @@
 use bootstrap::run::{AttemptEnd, Event};
 use rustix::process::Signal;
 
-use crate::drill::{KILLED, RESUME, RUN, Running, effects, eventually, judge, lines, records};
+use crate::drill::{KILLED, RESUME, RUN, Running, effects, judge, lines, records};
 use crate::lab::Lab;
+use crate::wait::eventually;
 
 const LOST: &str = "10.25.11.15";
 const APPLY: &str = "1.3/apply[apps/apps-02]";

@@ -13,8 +13,6 @@ use std::os::unix::process::CommandExt as _;
 use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
-use std::sync::mpsc;
-use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -29,13 +27,12 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
 use crate::lab::{Call, Lab, Outcome};
+use crate::wait::eventually;
 
 /// The run that all drills make.
 pub(crate) const RUN: [&str; 6] = ["run", "story", "1.3", "--yes", "--output", "plain"];
 /// How it goes on, with nothing to remember.
 pub(crate) const RESUME: [&str; 1] = ["resume"];
-/// What takes longer than this never comes.
-const FOR_EVER: Duration = Duration::from_secs(240);
 /// Story 1.3 has so many criteria, with those of the stories that it needs.
 const CRITERIA: usize = 6 + 5 + 8;
 
@@ -139,35 +136,6 @@ pub(crate) const KILLED: Option<i32> = Some(-9);
 
 fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
-}
-
-/// Lets a moment pass.
-pub(crate) fn moment() {
-    let (tell, told) = mpsc::channel::<()>();
-    told.recv_timeout(Duration::from_millis(3)).unwrap_err();
-    drop(tell);
-}
-
-/// Waits until there is an answer; fails when there is none for very long.
-#[track_caller]
-pub(crate) fn eventually<T>(what: &str, ask: impl FnMut() -> Option<T>) -> T {
-    eventually_or(ask, || format!("{what} never comes"))
-}
-
-/// Waits until there is an answer; fails with these words when there is none for very long.
-#[track_caller]
-pub(crate) fn eventually_or<T>(
-    mut ask: impl FnMut() -> Option<T>,
-    why: impl FnOnce() -> String,
-) -> T {
-    let begun = Instant::now();
-    loop {
-        if let Some(answer) = ask() {
-            return answer;
-        }
-        assert!(begun.elapsed() < FOR_EVER, "{}", why());
-        moment();
-    }
 }
 
 /// The names of the runs of a project, oldest first.

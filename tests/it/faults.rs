@@ -3,8 +3,9 @@
 
 use bootstrap::run::{AttemptEnd, Event, Failure, FailureKind};
 
-use crate::drill::{RESUME, RUN, Running, effects, eventually, judge, records, repeated};
+use crate::drill::{RESUME, RUN, Running, effects, judge, records, repeated};
 use crate::lab::{Lab, Outcome};
+use crate::wait::eventually;
 
 /// Runs until it ends with 0, by `resume` if need be; gives how often it had to be resumed.
 fn to_the_end(lab: &Lab) -> usize {

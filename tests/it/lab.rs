@@ -11,19 +11,18 @@
 //! Strict: what is run must be judged, by [`Outcome::exit`] or [`Outcome::success`], which show everything when the code is another. Hermetic: the
 //! environment is empty but for what is named in [`Lab::command`], and everything is written below one temporary folder.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "tests start what they are about, and wait for it"
-)]
+#![expect(clippy::disallowed_methods, reason = "tests start what they are about")]
 
 use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::wait::within;
 
 /// How many times faster the lab's time runs, unless a test says otherwise.
 pub(crate) const SPEED: u32 = 200;
@@ -99,6 +98,20 @@ impl Outcome {
         self.exit(0)
     }
 
+    /// Standard error has all these parts.
+    #[track_caller]
+    pub(crate) fn says(self, parts: &[&str]) -> Self {
+        has_all(&self.stderr, parts);
+        self
+    }
+
+    /// Standard output has all these parts.
+    #[track_caller]
+    pub(crate) fn tells(self, parts: &[&str]) -> Self {
+        has_all(&self.stdout, parts);
+        self
+    }
+
     /// Standard output is one JSON text.
     #[track_caller]
     pub(crate) fn json(&self) -> Value {
@@ -144,6 +157,13 @@ impl Lab {
         for name in ["project", "home", "state", "tmp"] {
             fs::create_dir(folder.path().join(name)).unwrap();
         }
+        Self { folder }
+    }
+
+    /// Another one in which everything is as it is in this one now.
+    pub(crate) fn twin(&self) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(self.folder(), folder.path());
         Self { folder }
     }
 
@@ -292,18 +312,11 @@ pub(crate) fn run(mut command: Command) -> Outcome {
         .stderr(fs::File::create(&err).unwrap())
         .spawn()
         .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-    let started = Instant::now();
-    let status = loop {
-        if let Some(status) = child.try_wait().unwrap() {
-            break status;
-        }
-        if started.elapsed() > TOO_LONG {
-            child.kill().ok();
-            child.wait().ok();
-            panic!("{command:?} hangs\n{}\n{}", text(&out), text(&err));
-        }
-        std::thread::sleep(Duration::from_millis(5));
-    };
+    let status = within(TOO_LONG, || child.try_wait().unwrap()).unwrap_or_else(|| {
+        child.kill().ok();
+        child.wait().ok();
+        panic!("{command:?} hangs\n{}\n{}", text(&out), text(&err));
+    });
     Outcome {
         code: status.code(),
         stdout: text(&out),
@@ -311,17 +324,29 @@ pub(crate) fn run(mut command: Command) -> Outcome {
     }
 }
 
+/// A text has all these parts.
+#[track_caller]
+pub(crate) fn has_all(text: &str, parts: &[&str]) {
+    for part in parts {
+        assert!(text.contains(part), "no `{part}` in\n{text}");
+    }
+}
+
 fn text(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap()).into_owned()
 }
 
-fn copy(from: &Path, to: &Path) {
+/// Copies what is in a folder into another one.
+pub(crate) fn copy(from: &Path, to: &Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {
         let entry = entry.unwrap();
         let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
+        let kind = entry.file_type().unwrap();
+        if kind.is_dir() {
             copy(&entry.path(), &target);
+        } else if kind.is_symlink() {
+            std::os::unix::fs::symlink(fs::read_link(entry.path()).unwrap(), target).unwrap();
         } else {
             fs::copy(entry.path(), &target).unwrap();
         }

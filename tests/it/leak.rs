@@ -4,8 +4,9 @@ use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt as _;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::drill::{RUN, Running, forms, judge, leaks, moment, processes};
+use crate::drill::{RUN, Running, forms, judge, leaks, processes};
 use crate::lab::{Lab, repository};
+use crate::wait::moment;
 
 #[test]
 fn law_08_no_secret_is_in_a_file_a_word_or_the_environment_of_a_process() {

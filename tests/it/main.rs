@@ -18,6 +18,8 @@ mod drill;
 mod faults;
 mod fidelity;
 mod gitops_judges;
+#[cfg(target_os = "linux")]
+mod gitops_lab;
 mod gitops_tree;
 mod invalid;
 mod lab;
@@ -33,9 +35,13 @@ mod process;
 #[cfg(target_os = "linux")]
 mod real;
 #[cfg(target_os = "linux")]
+mod rebuild;
 mod shrink;
+#[cfg(target_os = "linux")]
+mod small;
 mod story;
 mod tidy;
 #[cfg(target_os = "linux")]
 mod trust;
 mod tutorial;
+mod wait;

@@ -119,7 +119,10 @@ fn files(folder: &str, ending: &str) -> Vec<(String, String)> {
 fn library() -> Vec<(String, String)> {
     files("src", ".rs")
         .into_iter()
-        .filter(|(name, _)| !name.starts_with("src/bin/") && !name.ends_with("tests.rs"))
+        .filter(|(name, _)| {
+            let tests = name.ends_with("tests.rs") || name.contains("/tests/");
+            !name.starts_with("src/bin/") && !tests
+        })
         .map(|(name, text)| {
             let code = text.split("#[cfg(test)]\nmod ").next().unwrap().to_owned();
             (name, code)

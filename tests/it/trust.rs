@@ -2,102 +2,9 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::Stdio;
-use std::time::{Duration, Instant};
 
-use serde_json::Value;
-
-use crate::lab::{Lab, Outcome, repository, run};
-
-const TOO_LONG: Duration = Duration::from_secs(60);
-
-/// A project of its own, without a machine room.
-struct Small {
-    lab: Lab,
-}
-
-impl Small {
-    fn of(playbook: &str) -> Self {
-        let lab = Lab::without_world();
-        lab.write("playbooks/p.yaml", playbook);
-        Self { lab }
-    }
-
-    fn bootstrap(&self, line: &str) -> Outcome {
-        let words: Vec<&str> = line.split('|').flat_map(words).collect();
-        run(self.lab.alone_command(words))
-    }
-
-    fn write(&self, path: &str, text: &str) {
-        self.lab.write(path, text);
-    }
-
-    fn read(&self, path: &str) -> String {
-        self.lab.read(path)
-    }
-
-    fn change(&self, path: &str, old: &str, new: &str) {
-        let text = self.read(path);
-        assert!(text.contains(old), "{path} has no {old}");
-        self.write(path, &text.replace(old, new));
-    }
-
-    fn remove(&self, path: &str) {
-        fs::remove_file(self.lab.project().join(path)).unwrap();
-    }
-
-    fn has(&self, path: &str) -> bool {
-        self.lab.project().join(path).exists()
-    }
-
-    fn journal(&self) -> String {
-        fs::read_to_string(self.lab.journals().last().unwrap()).unwrap()
-    }
-
-    fn events(&self, kind: &str) -> Vec<Value> {
-        self.journal()
-            .lines()
-            .filter_map(|line| {
-                let record: Value = serde_json::from_str(line).unwrap();
-                record["event"].get(kind).cloned()
-            })
-            .collect()
-    }
-
-    /// Starts a run, waits until a file is there, and kills the runner alone.
-    #[expect(clippy::disallowed_methods, reason = "asks again until it is so")]
-    fn killed(&self, line: &str, when: &str) {
-        let mut child = self
-            .lab
-            .alone_command(line.split(' '))
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let begun = Instant::now();
-        while !self.has(when) {
-            assert!(begun.elapsed() < TOO_LONG, "never: {when}");
-            assert_eq!(child.try_wait().unwrap(), None, "it ended before {when}");
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-}
-
-/// Words between blanks; what stands between bars is one word, and comes here alone.
-fn words(part: &str) -> Vec<&str> {
-    match part.strip_prefix('=') {
-        Some(one) => vec![one],
-        None => part.split_whitespace().collect(),
-    }
-}
-
-fn has_all(text: &str, parts: &[&str]) {
-    for part in parts {
-        assert!(text.contains(part), "no `{part}` in\n{text}");
-    }
-}
+use crate::lab::{Lab, has_all, repository, run};
+use crate::small::Small;
 
 const EDITS: &str = r#"
 inventory: inventory.yaml
@@ -139,12 +46,14 @@ fn law_06_an_edited_input_is_named_and_its_task_is_done_again() {
     small.write("data.txt", "other\n");
     small.write("go", "");
     let line = "edited     input  1.1/count: file data.txt differs";
-    has_all(&small.bootstrap("status").success().stdout, &[line]);
-    has_all(&small.bootstrap("plan story 1.1").success().stdout, &[line]);
-    let json = small.bootstrap("status --json").success().json();
+    small.bootstrap("status").success().tells(&[line]);
+    small.bootstrap("plan story 1.1").success().tells(&[line]);
+    let json = small.json("status --json");
     assert_eq!(json["edits"][0]["verdict"], "input");
-    let said = small.bootstrap("resume").success();
-    has_all(&said.stderr, &[line, "again      1.1/count"]);
+    let said = small
+        .bootstrap("resume")
+        .success()
+        .says(&[line, "again      1.1/count"]);
     assert!(
         !said.stderr.contains("again      1.1/file"),
         "{}",
@@ -160,14 +69,10 @@ fn law_06_an_included_template_and_a_value_are_inputs_and_an_unused_value_is_non
     small.change("inventory.yaml", "owner: me", "owner: you");
     small.change("inventory.yaml", "other: x", "other: y");
     small.write("go", "");
-    let said = small.bootstrap("resume").success();
-    has_all(
-        &said.stderr,
-        &[
-            "edited     input  1.1/file: template templates/b.j2 differs",
-            "edited     input  1.1/count: value site.owner differs",
-        ],
-    );
+    let said = small.bootstrap("resume").success().says(&[
+        "edited     input  1.1/file: template templates/b.j2 differs",
+        "edited     input  1.1/count: value site.owner differs",
+    ]);
     assert_eq!(
         said.stderr.matches("edited     ").count(),
         2,
@@ -191,14 +96,10 @@ fn law_06_what_is_only_written_differently_is_not_done_again() {
         "title: \"The file\"",
     );
     small.write("go", "");
-    let said = small.bootstrap("resume").success();
-    has_all(
-        &said.stderr,
-        &[
-            "edited     cosmetic  1.1/count: only written differently",
-            "edited     cosmetic  1.1/file: only written differently",
-        ],
-    );
+    small.bootstrap("resume").success().says(&[
+        "edited     cosmetic  1.1/count: only written differently",
+        "edited     cosmetic  1.1/file: only written differently",
+    ]);
     assert_eq!(small.read("out/count"), "data\nme\n");
     assert!(small.events("task-reopened").is_empty());
 }
@@ -208,15 +109,11 @@ fn law_06_what_a_step_says_is_told_from_what_it_reads_and_from_what_is_new_or_re
     let small = edits();
     small.change("playbooks/p.yaml", "env: { A: one", "env: { A: three");
     small.change("playbooks/p.yaml", "id: stop", "id: halt");
-    let said = small.bootstrap("status").success();
-    has_all(
-        &said.stdout,
-        &[
-            "edited     definition  1.1/count: what the step says differs",
-            "edited     new  1.1/halt: not in the plan before",
-            "edited     removed  1.1/stop: no longer in the plan",
-        ],
-    );
+    small.bootstrap("status").success().tells(&[
+        "edited     definition  1.1/count: what the step says differs",
+        "edited     new  1.1/halt: not in the plan before",
+        "edited     removed  1.1/stop: no longer in the plan",
+    ]);
 }
 
 #[test]
@@ -226,13 +123,10 @@ fn law_06_an_accepted_edit_is_not_done_again_and_the_journal_keeps_who_and_why()
     small.write("data.txt", "other\n");
     small.bootstrap("accept 1.1/stop").exit(2);
     small.bootstrap("accept 1.1/nothing").exit(2);
-    has_all(
-        &small
-            .bootstrap("accept 1.1/count --why |=only a comment")
-            .success()
-            .stdout,
-        &["accepted   1.1/count: file data.txt differs"],
-    );
+    small
+        .bootstrap("accept 1.1/count --why |=only a comment")
+        .success()
+        .tells(&["accepted   1.1/count: file data.txt differs"]);
     let accepted = &small.events("accepted")[0];
     assert_eq!(accepted["who"], "tester");
     assert_eq!(accepted["why"], "only a comment");
@@ -277,18 +171,16 @@ fn law_06_a_resume_that_dies_at_once_has_not_taken_the_edit_for_done() {
 fn law_06_a_rendered_file_is_verified_by_what_is_in_it() {
     let small = edits();
     small.write("out/a.txt", "A x\n");
-    let said = small.bootstrap("resume").exit(1);
-    has_all(
-        &said.stderr,
-        &[
-            "again      1.1/file",
-            "out/a.txt is not what it wrote any more",
-        ],
-    );
+    small.bootstrap("resume").exit(1).says(&[
+        "again      1.1/file",
+        "out/a.txt is not what it wrote any more",
+    ]);
     assert_eq!(small.read("out/a.txt"), "A B");
     small.remove("out/a.txt");
-    let said = small.bootstrap("resume").exit(1);
-    has_all(&said.stderr, &["out/a.txt, which it wrote, is gone"]);
+    small
+        .bootstrap("resume")
+        .exit(1)
+        .says(&["out/a.txt, which it wrote, is gone"]);
     assert_eq!(small.read("out/a.txt"), "A B");
     let said = small.bootstrap("resume").exit(1);
     assert!(!said.stderr.contains("again"), "{}", said.stderr);
@@ -297,14 +189,12 @@ fn law_06_a_rendered_file_is_verified_by_what_is_in_it() {
 
 #[test]
 fn law_06_another_version_of_a_tool_is_another_input_of_the_steps_that_run_it() {
-    let small = Small::of(
-        r#"
+    let small = Small::with(
+        r"
 tools:
   hammer: { version: { run: [hammer, --version], find: '(\d+\.\d+)' } }
-stories:
-  - id: "1.1"
-    title: Small
-    steps:
+",
+        r#"
       - { id: hit, exec: [hammer, nail] }
       - { id: other, shell: "echo other >> out" }
       - { id: stop, needs: [hit, other], shell: "test -e go" }
@@ -329,56 +219,34 @@ stories:
     bootstrap("run story 1.1").exit(1);
     tool("1.5");
     small.write("go", "");
-    let said = bootstrap("resume").success();
-    has_all(
-        &said.stderr,
-        &["edited     input  1.1/hit: tool hammer 1.4 was, 1.5 is"],
-    );
+    bootstrap("resume")
+        .success()
+        .says(&["edited     input  1.1/hit: tool hammer 1.4 was, 1.5 is"]);
     assert_eq!(small.read("hits"), "hit\nhit\n");
     assert_eq!(small.read("out"), "other\n");
 }
 
 #[test]
 fn law_06_a_journal_of_an_earlier_version_loads_and_says_honestly_what_it_cannot_tell() {
-    let lab = Lab::without_world();
     let fixtures = repository().join("tests/fixtures");
-    for file in [
-        "inventory.yaml",
-        "playbooks/home.yaml",
-        "secrets.yaml",
-        "templates/login.conf.j2",
-    ] {
-        lab.write(
-            file,
-            &fs::read_to_string(fixtures.join("house").join(file)).unwrap(),
-        );
-    }
-    let small = Small { lab };
+    let small = Small::house();
     small.write(
         ".bootstrap/runs/20261125-072447-9290/journal.jsonl",
         &fs::read_to_string(fixtures.join("journal-v1-run.jsonl")).unwrap(),
     );
-    let said = small.bootstrap("status").success();
-    has_all(
-        &said.stdout,
-        &[
-            "edited     changed  1.1/wake (2 tasks)",
-            "an earlier version",
-        ],
-    );
+    small.bootstrap("status").success().tells(&[
+        "edited     changed  1.1/wake (2 tasks)",
+        "an earlier version",
+    ]);
     small.bootstrap("resume").success();
-    let json = small.bootstrap("status --json").success().json();
+    let json = small.json("status --json");
     assert_eq!(json["standing"], "done");
 }
 
 #[test]
 fn law_06_what_destroyed_is_not_done_again_because_it_was_edited() {
-    let small = Small::of(
+    let small = Small::steps(
         r#"
-stories:
-  - id: "1.1"
-    title: Small
-    steps:
       - id: wipe
         effect: destructive
         confirm: { say: Really? }
@@ -390,11 +258,10 @@ stories:
     small.change("playbooks/p.yaml", "echo wiped", "echo wiped again");
     small.write("go", "");
     let before = small.journal();
-    let said = small.bootstrap("resume").exit(5);
-    has_all(
-        &said.stderr,
-        &["it destroys", "bootstrap accept '1.1/wipe'"],
-    );
+    small
+        .bootstrap("resume")
+        .exit(5)
+        .says(&["it destroys", "bootstrap accept '1.1/wipe'"]);
     assert_eq!(small.journal(), before);
     small.bootstrap("accept 1.1/wipe").success();
     small.bootstrap("resume").success();
@@ -402,13 +269,39 @@ stories:
 }
 
 #[test]
-fn law_06_what_reads_an_output_that_is_made_again_is_done_again() {
+fn law_06_what_destroyed_is_spent_although_what_came_after_it_filled_it_again() {
     let small = Small::of(
         r#"
 stories:
   - id: "1.1"
     title: Small
     steps:
+      - id: empty
+        effect: destructive
+        confirm: { say: Really? }
+        unless: { that: "not exists('data')" }
+        shell: "rm data; echo emptied >> log"
+      - { id: restore, needs: [empty], shell: "echo restored >> log; touch data", unless: { that: "exists('data')" } }
+      - { id: stop, needs: [restore], shell: "test -e go" }
+"#,
+    );
+    small.write("data", "");
+    small.bootstrap("run story 1.1 --yes").exit(1);
+    small.bootstrap("resume").exit(1);
+    assert_eq!(small.read("log"), "emptied\nrestored\n");
+    // Also where its question had said at once that nothing was to be done.
+    small.remove("data");
+    small.write("log", "");
+    small.bootstrap("run story 1.1 --yes").exit(1);
+    small.write("go", "");
+    small.bootstrap("resume").success();
+    assert_eq!(small.read("log"), "restored\n");
+}
+
+#[test]
+fn law_06_what_reads_an_output_that_is_made_again_is_done_again() {
+    let small = Small::steps(
+        r#"
       - { id: look, effect: reads, inputs: [v], exec: [cat, v], outputs: { v: {} } }
       - { id: use, needs: [look], shell: "echo {{ steps.look.v }} >> used" }
       - { id: not, needs: [look], shell: "echo not >> others" }
@@ -419,11 +312,10 @@ stories:
     small.bootstrap("run story 1.1").exit(1);
     small.write("v", "two");
     small.write("go", "");
-    let said = small.bootstrap("resume").success();
-    has_all(
-        &said.stderr,
-        &["it reads what the step `look` gives, which is done again"],
-    );
+    small
+        .bootstrap("resume")
+        .success()
+        .says(&["it reads what the step `look` gives, which is done again"]);
     assert_eq!(small.read("used"), "one\ntwo\n");
     assert_eq!(small.read("others"), "not\n");
 }
@@ -454,10 +346,9 @@ fn law_03_an_attempt_in_doubt_without_a_question_stops_with_all_that_is_known() 
         "resume --assume not-done '1.1/wipe'",
         "verify story 1.1",
     ];
-    has_all(&small.bootstrap("status").success().stdout, &known);
+    small.bootstrap("status").success().tells(&known);
     for _ in 0..2 {
-        let said = small.bootstrap("resume").exit(1);
-        has_all(&said.stderr, &known);
+        small.bootstrap("resume").exit(1).says(&known);
     }
     assert!(!small.has("after"));
     small.bootstrap("resume --assume maybe 1.1/wipe").exit(2);
@@ -486,7 +377,7 @@ fn law_03_what_a_person_says_was_not_done_is_done_again() {
 
 #[test]
 fn law_04_what_happens_once_is_not_taken_as_not_done_against_its_question() {
-    let small = Small::of(
+    let small = Small::with(
         r#"
 probes:
   made:
@@ -494,10 +385,8 @@ probes:
     ask:
       - file: made
         answers: { there: "exists and text == 'yes'", absent: not exists }
-stories:
-  - id: "1.1"
-    title: Small
-    steps:
+"#,
+        r#"
       - id: make
         effect: once
         unless: { probe: made, is: there }
@@ -508,8 +397,10 @@ stories:
     for (text, word) in [("yes", "says that it is done"), ("?", "cannot tell")] {
         small.write("made", text);
         let before = small.journal();
-        let said = small.bootstrap("resume --assume not-done 1.1/make").exit(5);
-        has_all(&said.stderr, &["must happen once", word]);
+        small
+            .bootstrap("resume --assume not-done 1.1/make")
+            .exit(5)
+            .says(&["must happen once", word]);
         assert_eq!(small.journal(), before, "what is refused leaves no trace");
     }
     small.remove("made");
@@ -522,14 +413,12 @@ stories:
 
 #[test]
 fn law_06_what_was_built_on_what_no_longer_holds_is_built_again() {
-    let small = Small::of(
-        r#"
+    let small = Small::with(
+        r"
 probes:
   disk: { ask: [ { file: disk, answers: { there: exists, gone: not exists } } ] }
-stories:
-  - id: "1.1"
-    title: Small
-    steps:
+",
+        r#"
       - id: disk
         unless: { probe: disk, is: there }
         shell: "touch disk"
@@ -541,30 +430,24 @@ stories:
     small.bootstrap("run story 1.1").exit(1);
     small.remove("disk");
     small.write("go", "");
-    let said = small.bootstrap("resume").success();
-    has_all(
-        &said.stderr,
-        &[
-            "it no longer holds: disk gone",
-            "it was built on 1.1/disk, which no longer holds",
-        ],
-    );
+    small.bootstrap("resume").success().says(&[
+        "it no longer holds: disk gone",
+        "it was built on 1.1/disk, which no longer holds",
+    ]);
     assert_eq!(small.read("labels"), "label\nlabel\n");
     assert_eq!(small.read("others"), "other\n");
 }
 
 #[test]
 fn law_06_what_cannot_be_asked_stays_as_it_was_and_is_said() {
-    let small = Small::of(
+    let small = Small::with(
         r#"
 probes:
   disk:
     settle: 20ms
     ask: [ { file: disk, answers: { there: "exists and text == ''", gone: not exists } } ]
-stories:
-  - id: "1.1"
-    title: Small
-    steps:
+"#,
+        r#"
       - id: disk
         unless: { probe: disk, is: there }
         shell: "touch disk; echo made >> made"
@@ -574,8 +457,10 @@ stories:
     small.bootstrap("run story 1.1").exit(1);
     small.write("disk", "?");
     small.write("go", "");
-    let said = small.bootstrap("resume").success();
-    has_all(&said.stderr, &["unsure     1.1/disk", "left as it was"]);
+    small
+        .bootstrap("resume")
+        .success()
+        .says(&["unsure     1.1/disk", "left as it was"]);
     assert_eq!(small.read("made"), "made\n");
 }
 
@@ -594,12 +479,8 @@ fn holding(folder: &Path, text: &str, found: &mut Vec<String>) {
 #[test]
 fn law_08_what_was_printed_before_it_was_known_to_be_secret_is_scrubbed_everywhere() {
     // `early` ends before anybody knows, `slow` while `token` learns, and `token` itself prints before it is read.
-    let small = Small::of(
+    let small = Small::steps(
         r#"
-stories:
-  - id: "1.1"
-    title: Small
-    steps:
       - { id: early, shell: "echo early $(cat token)" }
       - { id: slow, needs: [early], shell: "echo slow $(cat token); while ! test -e learned; do sleep 0.01; done" }
       - id: token
@@ -639,13 +520,11 @@ const SECRETS: &str = "\"op://Home/attic/PASSWORD\": correct horse battery\n\
 
 #[test]
 fn law_08_the_audit_finds_a_secret_in_any_form_and_tells_where_and_not_what() {
-    let small = Small::of(
-        r#"
+    let small = Small::with(
+        r"
 may_hold_secrets: [allowed.conf]
-stories:
-  - id: "1.1"
-    title: Small
-    steps:
+",
+        r#"
       - { id: keep, render: { text: "p = op://Home/attic/PASSWORD", to: allowed.conf, secrets: resolve } }
       - { id: say, needs: [keep], shell: "cat allowed.conf; base64 allowed.conf" }
 "#,
@@ -654,27 +533,19 @@ stories:
     small
         .bootstrap("run story 1.1 --secrets-file secrets.yaml")
         .success();
-    let said = small.bootstrap("audit").success();
-    has_all(
-        &said.stdout,
-        &[
-            "allowed    allowed.conf: 1 place",
-            "op://Home/attic/SHORT: its value is too short",
-            "clean",
-        ],
-    );
+    small.bootstrap("audit").success().tells(&[
+        "allowed    allowed.conf: 1 place",
+        "op://Home/attic/SHORT: its value is too short",
+        "clean",
+    ]);
     let careless = "x: Y29ycmVjdCBob3JzZSBiYXR0ZXJ5\n";
     small.write("careless.txt", careless);
     let run = small.lab.journals()[0].parent().unwrap().to_path_buf();
     fs::write(run.join("logs/x.log"), "a%20b correct%20horse%20battery\n").unwrap();
-    let said = small.bootstrap("audit").exit(1);
-    has_all(
-        &said.stdout,
-        &[
-            "found      careless.txt:3: the value of op://Home/attic/PASSWORD",
-            "logs/x.log:6: the value of op://Home/attic/PASSWORD",
-        ],
-    );
+    let said = small.bootstrap("audit").exit(1).tells(&[
+        "found      careless.txt:3: the value of op://Home/attic/PASSWORD",
+        "logs/x.log:6: the value of op://Home/attic/PASSWORD",
+    ]);
     assert!(!said.stdout.contains("horse"), "{}", said.stdout);
     let json = small.bootstrap("audit --json").exit(1).json();
     assert_eq!(json["found"].as_array().unwrap().len(), 2);
@@ -683,14 +554,13 @@ stories:
     small.write("none.yaml", "{}\n");
     small.bootstrap("audit --secrets-file none.yaml").exit(4);
     small.write("one.yaml", "\"op://Home/attic/OTHER\": another value\n");
-    let said = small.bootstrap("audit --secrets-file one.yaml").exit(4);
-    has_all(
-        &said.stdout,
-        &[
+    small
+        .bootstrap("audit --secrets-file one.yaml")
+        .exit(4)
+        .tells(&[
             "not sought op://Home/attic/PASSWORD: the secrets file has no",
             "not all could be looked for",
-        ],
-    );
+        ]);
 }
 
 #[test]
@@ -708,8 +578,10 @@ stories:
 "#,
     );
     small.bootstrap("sign-off 1.1 1 --note x").exit(5);
-    let said = small.bootstrap("run story 1.1").exit(1);
-    has_all(&said.stderr, &["bootstrap sign-off 1.1 1 --note TEXT"]);
+    small
+        .bootstrap("run story 1.1")
+        .exit(1)
+        .says(&["bootstrap sign-off 1.1 1 --note TEXT"]);
     small.bootstrap("sign-off 1.1 2 --note x").exit(2);
     small.bootstrap("sign-off 1.1 9 --note x").exit(2);
     small.bootstrap("sign-off 1.1 1 --note |= ").exit(2);
@@ -718,7 +590,7 @@ stories:
         .success();
     small.bootstrap("sign-off 1.1 1 --note again").exit(2);
     small.bootstrap("resume").success();
-    let json = small.bootstrap("status --json").success().json();
+    let json = small.json("status --json");
     assert_eq!(json["standing"], "done");
     let tasks = json["tasks"].as_array().unwrap();
     let signed = tasks
@@ -735,7 +607,7 @@ stories:
         &report,
         &["2 of 2 criteria met", "warm as toast", "waited for people"],
     );
-    let json = small.bootstrap("report --json").success().json();
+    let json = small.json("report --json");
     assert_eq!(json["criteria"]["1.1"]["met"], 2);
     assert_eq!(json["people"][0]["who"], "tester");
 }
@@ -746,24 +618,20 @@ fn law_08_a_machine_with_another_hardware_address_is_sent_no_keys() {
     let lab = Lab::new();
     lab.lab(["hurt", "WORLD", "node", EXCHANGED, "exchange"])
         .success();
-    let said = lab
-        .bootstrap([
-            "run",
-            "story",
-            "1.3",
-            "--yes",
-            "--keep-going",
-            "--output",
-            "plain",
-        ])
-        .exit(1);
-    has_all(
-        &said.stderr,
-        &[
-            "The machine at 10.25.11.12 is not infra-02",
-            "changed    1.3/apply[infra/infra-01]",
-        ],
-    );
+    lab.bootstrap([
+        "run",
+        "story",
+        "1.3",
+        "--yes",
+        "--keep-going",
+        "--output",
+        "plain",
+    ])
+    .exit(1)
+    .says(&[
+        "The machine at 10.25.11.12 is not infra-02",
+        "changed    1.3/apply[infra/infra-01]",
+    ]);
     let sent: Vec<String> = lab
         .calls("talosctl apply-config")
         .iter()

@@ -346,7 +346,7 @@ fn refuse(tool: Tool, path: &str, text: &str, usage: &str) -> Answer {
         {
             format!("{text}\n\n{usage}\n")
         }
-        Tool::Talosctl => format!("{text}\n"),
+        Tool::Talosctl | Tool::Cilium => format!("{text}\n"),
         Tool::Op => {
             let shown = if text.starts_with("unknown command") {
                 ""
@@ -366,7 +366,6 @@ fn refuse(tool: Tool, path: &str, text: &str, usage: &str) -> Answer {
         Tool::Kustomize if path.is_empty() => format!("Error: {text}\n{usage}\n"),
         Tool::Helm | Tool::Kustomize => format!("Error: {text}\n"),
         Tool::Flux => format!("✗ {text}\n"),
-        Tool::Cilium => format!("{text}\n"),
     };
     Answer::fail(1, stderr)
 }

@@ -1,5 +1,7 @@
 //! The lab's own commands. Every screen of them says that it is a lab.
 
+mod git;
+
 use std::collections::BTreeSet;
 use std::env;
 use std::ffi::OsString;
@@ -23,7 +25,16 @@ use crate::world::store::Folder;
 use crate::world::{NewWorld, World};
 
 /// The names under which the lab plays tools.
-pub(crate) const TOOLS: [&str; 7] = ["talosctl", "op", "kubectl", "dig", "helm", "flux", "cilium"];
+pub(crate) const TOOLS: [&str; 8] = [
+    "talosctl",
+    "op",
+    "kubectl",
+    "dig",
+    "helm",
+    "flux",
+    "cilium",
+    "kustomize",
+];
 
 /// A lab: a pretended machine room with pretended tools. No machine here is real.
 #[derive(Debug, Parser)]
@@ -52,7 +63,7 @@ enum Word {
         #[arg(long, value_name = "FILE")]
         site: Option<PathBuf>,
         #[command(flatten)]
-        real: Real,
+        real: Kind,
     },
     /// Lists what can go wrong in a lab world.
     Faults,
@@ -63,6 +74,13 @@ enum Word {
         /// The command.
         #[arg(last = true, required = true)]
         command: Vec<OsString>,
+    },
+    /// Makes a project folder a Git repository, if it is none, and pushes it to the room's remote.
+    Git {
+        /// The folder of the world.
+        world: PathBuf,
+        /// The folder of the project.
+        folder: PathBuf,
     },
     /// Prints the calls of the lab's tools, one JSON object a line.
     Calls {
@@ -122,7 +140,7 @@ enum Word {
 
 /// Whether the clusters are real.
 #[derive(Debug, clap::Args)]
-struct Real {
+struct Kind {
     /// Gives the clusters real control planes, on loopback, and real kubectl, helm, flux, cilium, kustomize (Linux; `make real-tools`).
     #[arg(long)]
     real: bool,
@@ -165,6 +183,8 @@ enum Disaster {
     Down,
     /// Power on.
     Up,
+    /// What lies on /var is gone, etcd's data with it; the configuration is not.
+    Lose,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -181,6 +201,10 @@ enum How {
     Slow,
     /// Another machine in its place, fresh: other hardware addresses.
     Exchange,
+    /// What lies on /var is gone, etcd's data with it; the configuration is not.
+    Lose,
+    /// A disk of Ceph is found in it.
+    Ceph,
 }
 
 /// Runs `lab` itself.
@@ -210,6 +234,8 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
             fault::list()
         )),
         Word::Exec { world, command } => exec(&world, &command),
+        Word::Git { world, folder } => change(&world, |world| Ok(world.remote()))
+            .and_then(|remote| git::adopt(&remote, &folder)),
         Word::Calls { world } => calls(&world),
         Word::Show { world, secrets } => show(&world, secrets),
         Word::Hurt {
@@ -250,7 +276,7 @@ fn new(
     speed: f64,
     faults: Vec<String>,
     site: Option<&Path>,
-    real: &Real,
+    real: &Kind,
 ) -> Result<String, String> {
     if fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()) {
         return Err(format!("`{}` exists and is not empty", path.display()));
@@ -329,8 +355,11 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
     let world = path
         .canonicalize()
         .map_err(|error| format!("`{}`: {error}", path.display()))?;
-    let (name, speed, url) = Folder::new(&world)
-        .change(|world| (world.name.clone(), world.speed, world.site.git.url.clone()))
+    let (name, speed, remote, url) = Folder::new(&world)
+        .change(|world| {
+            let url = world.site.git.url.clone();
+            (world.name.clone(), world.speed, world.remote(), url)
+        })
         .map_err(|error| format!("`{}` is not a lab world: {error}", path.display()))?;
     let mut clusters = "";
     if Setup::of(&world).is_some() {
@@ -350,12 +379,10 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
             command.env_remove(&key);
         }
     }
-    for (key, value) in git_settings(&world, &url) {
-        command.env(key, value);
-    }
     command
         .env("PATH", &joined)
         .env("LAB_WORLD", &world)
+        .envs(git::environment(&remote, &url))
         .env("BOOTSTRAP_TIME_SCALE", speed.to_string())
         .env(
             "BOOTSTRAP_REHEARSAL",
@@ -381,22 +408,6 @@ fn exec(path: &Path, words: &[OsString]) -> Result<String, String> {
         words[0].to_string_lossy(),
         command.exec()
     ))
-}
-
-/// Returns what makes git take the world's own folder for the room's remote.
-fn git_settings(world: &Path, url: &str) -> Vec<(String, String)> {
-    let remote = world.join("remote.git");
-    let settings = [
-        (format!("url.{}.insteadOf", remote.display()), url),
-        ("user.name".to_string(), "lab"),
-        ("user.email".to_string(), "lab@localhost"),
-    ];
-    let mut all = vec![("GIT_CONFIG_COUNT".to_string(), settings.len().to_string())];
-    for (at, (key, value)) in settings.into_iter().enumerate() {
-        all.push((format!("GIT_CONFIG_KEY_{at}"), key));
-        all.push((format!("GIT_CONFIG_VALUE_{at}"), value.to_string()));
-    }
-    all
 }
 
 fn calls(path: &Path) -> Result<String, String> {
@@ -441,6 +452,8 @@ fn hurt(path: &Path, ip: &str, how: How) -> Result<String, String> {
             How::Foreign => world.estrange(ip)?,
             How::Slow => world.slow(ip, 4)?,
             How::Exchange => world.exchange(ip)?,
+            How::Lose => world.lose(ip)?,
+            How::Ceph => world.give_ceph(ip)?,
         }
         Ok(format!(
             "lab: {ip}: {}\n",
@@ -460,6 +473,7 @@ fn hurt_cluster(path: &Path, name: &str, how: Disaster) -> Result<String, String
                 Disaster::Wipe => world.wipe(ip)?,
                 Disaster::Down => world.switch_off(ip, None)?,
                 Disaster::Up => world.switch_on(ip)?,
+                Disaster::Lose => world.lose(ip)?,
             }
         }
         let word = format!("{how:?}").to_lowercase();
@@ -473,14 +487,12 @@ fn tick(path: &Path, time: &str) -> Result<String, String> {
         world.skew_ms += passed;
         let to = world.now_ms + passed;
         world.advance(to);
+        world.settle();
         Ok(format!("lab: {time} have passed\n"))
     })
 }
 
-fn change(
-    path: &Path,
-    work: impl FnOnce(&mut World) -> Result<String, String>,
-) -> Result<String, String> {
+fn change<T>(path: &Path, work: impl FnOnce(&mut World) -> Result<T, String>) -> Result<T, String> {
     Folder::new(path)
         .change(work)
         .map_err(|error| format!("`{}` is not a lab world: {error}", path.display()))?

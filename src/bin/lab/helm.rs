@@ -557,7 +557,6 @@ fn request<'a>(space: &'a str, name: &'a str, order: &'a Order) -> Request<'a> {
         namespace: space,
         chart: &order.chart,
         values: &order.values,
-        manager: "helm",
     }
 }
 

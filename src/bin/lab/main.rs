@@ -1,8 +1,8 @@
 //! `lab`: the machine room that the program is rehearsed in.
 //!
-//! One program under many names. Called as `lab` it makes and shows worlds; called as `talosctl`, `op`, `kubectl` or
-//! `dig`, through the links in a world's `bin` folder, it plays that tool. It uses nothing of the library, so that a
-//! mistake made there cannot be made here again and cancel out.
+//! One program under many names. Called as `lab` it makes and shows worlds; called as `talosctl`, `op`, `kubectl`,
+//! `helm`, `flux`, `cilium`, `kustomize` or `dig`, through the links in a world's `bin` folder, it plays that tool. It
+//! uses nothing of the library, so that a mistake made there cannot be made here again and cancel out.
 
 mod answer;
 mod chance;
@@ -21,6 +21,7 @@ mod jsonpath;
 mod kube;
 mod kubectl;
 mod kubernetes;
+mod kustomize;
 mod machineconfig;
 mod op;
 mod pki;
@@ -96,9 +97,9 @@ fn play(name: &str, words: &[OsString]) -> u8 {
         "op" => op::run(&argv),
         "kubectl" => kubectl::run(&argv),
         "helm" => helm::run(&argv),
+        "kustomize" => kustomize::run(&argv),
         "cilium" => cilium::run(&argv),
         "flux" => flux::run(&argv),
-        "kustomize" => Answer::not_played(name),
         _ => dig::run(&argv),
     };
     end(folder.zip(begun), answer.deliver())

@@ -3,23 +3,33 @@
 //! Nothing is contacted: `lab exec` tells git that the room's URL means this folder. Where there is no `git`, the remote cannot be read, and
 //! whoever asks is told so.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::rc::Rc;
+
+/// Texts of files by their path.
+pub(crate) type Files = BTreeMap<String, String>;
 
 /// The remote.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Remote {
     path: PathBuf,
+    /// What was read in this call, by commit and folder: a commit never changes.
+    read: RefCell<BTreeMap<(String, String), Rc<Files>>>,
 }
 
 impl Remote {
     /// Returns the remote in a folder, which need not exist.
     pub(crate) fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into() }
+        Self {
+            path: path.into(),
+            read: RefCell::default(),
+        }
     }
 
     /// Returns its folder.
@@ -85,12 +95,18 @@ impl Remote {
     }
 
     /// Returns the files of a commit below a folder, by path.
-    pub(crate) fn files(
-        &self,
-        commit: &str,
-        folder: &str,
-    ) -> Result<BTreeMap<String, String>, String> {
+    pub(crate) fn files(&self, commit: &str, folder: &str) -> Result<Rc<Files>, String> {
         let folder = folder.trim_start_matches("./").trim_end_matches('/');
+        let key = (commit.to_string(), folder.to_string());
+        if let Some(known) = self.read.borrow().get(&key) {
+            return Ok(Rc::clone(known));
+        }
+        let files = Rc::new(self.read_files(commit, folder)?);
+        self.read.borrow_mut().insert(key, Rc::clone(&files));
+        Ok(files)
+    }
+
+    fn read_files(&self, commit: &str, folder: &str) -> Result<BTreeMap<String, String>, String> {
         let mut words = vec!["ls-tree", "-r", "-z", commit];
         if !folder.is_empty() {
             words.extend(["--", folder]);
@@ -237,8 +253,9 @@ pub(crate) fn git(
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    if bare.is_some() {
-        command.env_remove("GIT_DIR").env_remove("GIT_WORK_TREE");
+    // Somebody's hook may have started the lab; it is about another repository.
+    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX"] {
+        command.env_remove(name);
     }
     for (name, value) in set {
         command.env(name, value);

@@ -48,7 +48,7 @@ impl Pty {
                     match (&*master).read(&mut chunk) {
                         Ok(length) => shown.lock().unwrap().extend(&chunk[..length]),
                         // Nobody has the other side: before the first one comes, and after the last one has gone.
-                        Err(_) => crate::drill::moment(),
+                        Err(_) => crate::wait::moment(),
                     }
                 }
             }

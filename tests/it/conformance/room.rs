@@ -16,8 +16,9 @@ use bootstrap::process::end_survivors;
 use bootstrap::run::{AttemptEnd, Event};
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::drill::{eventually, forms, guardian, processes, repeated, runs};
+use crate::drill::{forms, guardian, processes, repeated, runs};
 use crate::lab::Lab;
+use crate::wait::eventually;
 
 /// The steps of the project, in the order of their needs.
 const STEPS: [&str; 4] = ["before", "subject", "sibling", "after"];

@@ -5,7 +5,6 @@ use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::Child;
 
 use bootstrap::journal::CRASH_AFTER_LINE;
@@ -14,7 +13,9 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use super::pty::Pty;
 use super::room::{Found, Kind, Room};
-use crate::drill::{eventually, runs};
+use crate::drill::runs;
+use crate::lab::copy;
+use crate::wait::eventually;
 
 /// The exit of a row that this machine cannot try; its other word says why.
 pub(super) const SKIPPED: &str = "skipped";
@@ -237,20 +238,6 @@ fn any_line(long: bool, found: &mut Found) -> (String, String) {
         }
     }
     ends
-}
-
-/// What is in a folder, in another one.
-fn copy(from: &Path, to: &Path) {
-    fs::create_dir_all(to).unwrap();
-    for entry in fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            copy(&entry.path(), &target);
-        } else {
-            fs::copy(entry.path(), &target).unwrap();
-        }
-    }
 }
 
 fn cut_anywhere(long: bool, found: &mut Found) -> (String, String) {

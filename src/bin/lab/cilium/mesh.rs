@@ -116,7 +116,7 @@ fn access(objects: &Objects, agent: &Agent) -> Result<(Value, String), String> {
         "✅ Service \"{SERVER}\" of type \"{kind}\" found\n✅ Cluster access information is available:\n"
     );
     for address in &addresses {
-        said.push_str(&format!("  - {address}:{port}\n"));
+        said.extend(["  - ", address, ":", &port.to_string(), "\n"]);
     }
     let value = json!({
         "service_type": kind, "service_ips": addresses, "service_port": port, "cluster_id": agent.id, "cluster_name": agent.name,

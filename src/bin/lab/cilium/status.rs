@@ -268,13 +268,12 @@ impl Picture {
 fn look(objects: &Objects) -> (Picture, Vec<String>) {
     let mut picture = Picture::default();
     let mut wrong = Vec::new();
-    match objects.get("DaemonSet.apps", SPACE, "cilium") {
-        Some(found) => picture.daemon_set(found),
-        None => {
-            let why = "daemonsets.apps \"cilium\" not found".to_string();
-            picture.count("cilium", "cilium").errors.push(why.clone());
-            wrong.push(why);
-        }
+    if let Some(found) = objects.get("DaemonSet.apps", SPACE, "cilium") {
+        picture.daemon_set(found);
+    } else {
+        let why = "daemonsets.apps \"cilium\" not found".to_string();
+        picture.count("cilium", "cilium").errors.push(why.clone());
+        wrong.push(why);
     }
     match objects.get("DaemonSet.apps", SPACE, "cilium-envoy") {
         Some(found) => picture.daemon_set(found),

@@ -62,17 +62,16 @@ pub(super) fn run(call: &Invocation) -> Result<Answer, Answer> {
     let mut prompt = "";
     let given = call.flag("password").map(ToString::to_string);
     let given = given.or_else(|| std::env::var("GIT_PASSWORD").ok());
-    let password = match given.filter(|word| !word.is_empty()) {
-        Some(word) => word,
-        None => {
-            prompt = "Please enter your Git repository password: ";
-            password().map_err(|why| Answer {
-                stdout: prompt.as_bytes().to_vec(),
-                ..failure(&format!(
-                    "could not read token: could not read from stdin: {why}"
-                ))
-            })?
-        }
+    let password = if let Some(word) = given.filter(|word| !word.is_empty()) {
+        word
+    } else {
+        prompt = "Please enter your Git repository password: ";
+        password().map_err(|why| Answer {
+            stdout: prompt.as_bytes().to_vec(),
+            ..failure(&format!(
+                "could not read token: could not read from stdin: {why}"
+            ))
+        })?
     };
     let server = server(call)?;
     let mut bootstrap = Bootstrap::new(call, password);
@@ -170,7 +169,7 @@ impl Bootstrap {
             Stage::Clone | Stage::CloneAgain => self.clone_branch(outside),
             Stage::Components => self.components(objects, outside),
             Stage::Controllers => self.controllers(objects, outside),
-            Stage::Token => self.token(objects),
+            Stage::Token => self.token(objects, ""),
             Stage::Sync => self.sync(objects, outside),
             Stage::Source => self.wait(objects, SOURCE, "GitRepository", Stage::Tree),
             Stage::Tree => self.wait(objects, TREE, "Kustomization", Stage::Health),
@@ -271,7 +270,7 @@ impl Bootstrap {
         let files = match self.differing(outside, files) {
             Ok(files) => files,
             Err(why) => {
-                return self.fail(
+                return Self::fail(
                     &said,
                     &format!("failed to commit component manifests: {why}"),
                 );
@@ -281,7 +280,7 @@ impl Bootstrap {
             said.push_str("✔ component manifests are up to date\n");
         } else {
             if outside.remote.head(&self.branch) != self.head {
-                return self.fail(
+                return Self::fail(
                     &said,
                     &format!(
                         "failed to push manifests: non-fast-forward update: refs/heads/{}",
@@ -292,7 +291,7 @@ impl Bootstrap {
             let message = format!("Add Flux {VERSION} component manifests");
             match self.commit(outside, &files, &message) {
                 Ok(commit) => said.push_str(&self.pushed("component", &commit)),
-                Err(why) => return self.fail(&said, &format!("failed to push manifests: {why}")),
+                Err(why) => return Self::fail(&said, &format!("failed to push manifests: {why}")),
             }
         }
         let applied = objects
@@ -302,15 +301,13 @@ impl Bootstrap {
             said.push_str("✔ reconciled components\n");
             return self.tell(Stage::Token, 200, &said);
         }
-        said.push_str(&format!(
-            "► installing components in \"{SPACE}\" namespace\n"
-        ));
+        said.extend(["► installing components in \"", SPACE, "\" namespace\n"]);
         let first = manifests
             .into_iter()
             .filter(|object| matches!(kind_of(object).as_str(), "Namespace" | kinds::CRD));
         match apply(objects, outside, first) {
             Ok(()) => self.tell(Stage::Controllers, 2_000, &said),
-            Err(why) => self.fail(&said, &why),
+            Err(why) => Self::fail(&said, &why),
         }
     }
 
@@ -321,7 +318,7 @@ impl Bootstrap {
         )
     }
 
-    fn fail(&self, said: &str, why: &str) -> Reply {
+    fn fail(said: &str, why: &str) -> Reply {
         let end = failure(why);
         Reply::Done(Answer {
             stderr: said.to_string() + &end.stderr,
@@ -337,15 +334,12 @@ impl Bootstrap {
                 &self.registry,
                 &COMPONENTS.map(ToString::to_string),
             ),
-            Err(why) => return self.fail("", &why),
+            Err(why) => return Self::fail("", &why),
         };
         match apply(objects, outside, rest.into_iter()) {
-            Ok(()) => self.tell(
-                Stage::Token,
-                300,
-                "✔ installed components\n✔ reconciled components\n",
-            ),
-            Err(why) => self.fail("", &why),
+            // At once: a repository that is already in the folder would be looked at without its secret, if a controller could start before.
+            Ok(()) => self.token(objects, "✔ installed components\n✔ reconciled components\n"),
+            Err(why) => Self::fail("", &why),
         }
     }
 
@@ -365,7 +359,7 @@ impl Bootstrap {
             .map_err(|why| format!("kustomize build failed: {why}"))
     }
 
-    fn token(&mut self, objects: &mut Objects) -> Reply {
+    fn token(&mut self, objects: &mut Objects, before: &str) -> Reply {
         let key = format!("\"{SPACE}/{SPACE}\"");
         let mut secret = objects.get("Secret", SPACE, SPACE).cloned().unwrap_or_else(|| {
             json!({ "apiVersion": "v1", "kind": "Secret", "type": "Opaque", "metadata": { "name": SPACE, "namespace": SPACE } })
@@ -374,7 +368,7 @@ impl Bootstrap {
         set(&mut secret, "/stringData/password", json!(self.password));
         objects.write(secret);
         let said = format!(
-            "► determining if source secret {key} exists\n► generating source secret\n► applying source secret {key}\n✔ reconciled source secret\n"
+            "{before}► determining if source secret {key} exists\n► generating source secret\n► applying source secret {key}\n✔ reconciled source secret\n"
         );
         self.tell(Stage::Sync, 500, &said)
     }
@@ -387,7 +381,7 @@ impl Bootstrap {
                     "sync path configuration (\"{}\") would overwrite path (\"{now}\") of existing Kustomization",
                     self.path
                 );
-                return self.fail("", &why);
+                return Self::fail("", &why);
             }
         }
         let mut said = "► generating sync manifests\n✔ generated sync manifests\n".to_string();
@@ -397,12 +391,12 @@ impl Bootstrap {
             Ok(None) => {
                 files.insert(self.file("kustomization.yaml"), KUSTOMIZATION.to_string());
             }
-            Err(why) => return self.fail(&said, &why),
+            Err(why) => return Self::fail(&said, &why),
         }
         let files = match self.differing(outside, files) {
             Ok(files) => files,
             Err(why) => {
-                return self.fail(&said, &format!("failed to commit sync manifests: {why}"));
+                return Self::fail(&said, &format!("failed to commit sync manifests: {why}"));
             }
         };
         if files.is_empty() {
@@ -412,7 +406,7 @@ impl Bootstrap {
             match self.commit(outside, &files, "Add Flux sync manifests") {
                 Ok(commit) => said.push_str(&self.pushed("sync", &commit)),
                 Err(why) => {
-                    return self.fail(&said, &format!("failed to push sync manifests: {why}"));
+                    return Self::fail(&said, &format!("failed to push sync manifests: {why}"));
                 }
             }
             if behind {
@@ -424,7 +418,7 @@ impl Bootstrap {
         let done =
             built.and_then(|all| apply(objects, outside, all.unwrap_or_default().into_iter()));
         if let Err(why) = done {
-            return self.fail(&said, &why);
+            return Self::fail(&said, &why);
         }
         said.push_str("✔ reconciled sync configuration\n");
         said.push_str(&waiting("GitRepository"));
@@ -499,7 +493,7 @@ impl Bootstrap {
                 (false, true) => ("✗", "not ready"),
                 (false, false) => ("✗", "not found"),
             };
-            said.push_str(&format!("{mark} {name}: deployment {word}\n"));
+            said.extend([mark, " ", name, ": deployment ", word, "\n"]);
         }
         if all {
             said.push_str("✔ all components are healthy\n");
@@ -521,7 +515,7 @@ impl Bootstrap {
             "bootstrap failed with {} health check failure(s): {list}",
             self.errors.len()
         );
-        self.fail(&said, &why)
+        Self::fail(&said, &why)
     }
 }
 

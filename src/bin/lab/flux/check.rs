@@ -11,11 +11,11 @@ use crate::kubernetes::{Objects, Store as _, kinds, models};
 use crate::room::Reply;
 
 const LABEL: &str = "app.kubernetes.io/part-of";
+const BEGIN: &str = "► checking prerequisites\n";
 
 /// Plays a call.
 pub(super) fn run(call: &Invocation) -> Result<Answer, Answer> {
     plays(call, &["pre"])?;
-    const BEGIN: &str = "► checking prerequisites\n";
     let server = find_server(call).map_err(|why| {
         told(
             BEGIN,
@@ -32,9 +32,11 @@ pub(super) fn run(call: &Invocation) -> Result<Answer, Answer> {
         );
         if !call.switch("pre", false) {
             let groups = super::no_groups(&server, trouble);
-            answer.stderr += &format!(
-                "► checking version in cluster\n✗ checking failed: {groups}\n► checking controllers\n► checking crds\n✗ check failed\n"
-            );
+            answer.stderr.extend([
+                "► checking version in cluster\n✗ checking failed: ",
+                &groups,
+                "\n► checking controllers\n► checking crds\n✗ check failed\n",
+            ]);
         }
         answer
     };
@@ -91,7 +93,7 @@ fn report(objects: &Objects, namespace: &str, before: &str) -> Answer {
     let mut failed = false;
     let mut line = |mark: &str, text: &str| {
         failed |= mark == "✗";
-        said.push_str(&format!("{mark} {text}\n"));
+        said.extend([mark, " ", text, "\n"]);
     };
     line("►", "checking version in cluster");
     let definition = objects.get(kinds::CRD, "", "gitrepositories.source.toolkit.fluxcd.io");

@@ -164,7 +164,7 @@ pub(crate) fn apply(
             next
         }
     };
-    remember(&mut merged, how, &wish, store.date());
+    remember(&mut merged, how, &wish, &store.date());
     defaults(store, outside, &mut merged, old.as_ref())?;
     if how.dry {
         return Ok(if old.is_none() {
@@ -248,7 +248,7 @@ fn wishes(object: &Value) -> Vec<(String, Value)> {
         .collect()
 }
 
-fn remember(object: &mut Value, how: How<'_>, wish: &Value, date: String) {
+fn remember(object: &mut Value, how: How<'_>, wish: &Value, date: &str) {
     let mut entries = list(object, "/metadata/managedFields").to_vec();
     match entries
         .iter_mut()
@@ -296,7 +296,7 @@ fn conflicts(old: &Value, wish: &Value, manager: &str) -> Vec<(String, String)> 
     for (other, theirs) in wishes(old) {
         if other != manager {
             clash(&theirs, wish, "", &mut |field| {
-                found.push((other.clone(), field))
+                found.push((other.clone(), field));
             });
         }
     }
@@ -362,11 +362,6 @@ fn merge(object: &mut Value, wish: &Value) {
     }
 }
 
-/// Merges as `kubectl patch --type=merge` does.
-pub(crate) fn merge_patch(object: &mut Value, patch: &Value) {
-    merge(object, patch);
-}
-
 fn validate(kind: &Kind, object: &Value) -> Result<(), Refusal> {
     let name = text(object, "/metadata/name");
     let invalid = |what: &str| {
@@ -393,10 +388,10 @@ fn validate(kind: &Kind, object: &Value) -> Result<(), Refusal> {
         }
         "HelmRelease.helm.toolkit.fluxcd.io"
         | "OCIRepository.source.toolkit.fluxcd.io"
-        | "GitRepository.source.toolkit.fluxcd.io" => {
-            if object["spec"].get("interval").is_none() {
-                return invalid("spec.interval: Required value");
-            }
+        | "GitRepository.source.toolkit.fluxcd.io"
+            if object["spec"].get("interval").is_none() =>
+        {
+            return invalid("spec.interval: Required value");
         }
         _ => {}
     }
@@ -448,10 +443,10 @@ fn defaults(
         "Kustomization.kustomize.toolkit.fluxcd.io"
         | "GitRepository.source.toolkit.fluxcd.io"
         | "OCIRepository.source.toolkit.fluxcd.io"
-        | "HelmRelease.helm.toolkit.fluxcd.io" => {
-            if object.get("status").is_none() {
-                object["status"] = json!({ "observedGeneration": -1 });
-            }
+        | "HelmRelease.helm.toolkit.fluxcd.io"
+            if object.get("status").is_none() =>
+        {
+            object["status"] = json!({ "observedGeneration": -1 });
         }
         _ => {}
     }

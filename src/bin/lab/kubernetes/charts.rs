@@ -3,6 +3,8 @@
 //! A chart is two files: what it is (`NAME/chart.yaml`: registry address, versions, default values) and its objects (`NAME/objects.yaml`, a
 //! template). Templates use a small part of a template language only: values, `if`, `for`, and the filter `tojson`.
 
+use std::sync::LazyLock;
+
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -67,6 +69,15 @@ struct About {
     values: Value,
 }
 
+/// What the charts are is read once a call; the test of all charts shows that it can be.
+static READ: LazyLock<Vec<(About, &'static str)>> = LazyLock::new(|| {
+    let all = ALL.iter().filter_map(|(about, template)| {
+        let about: About = serde_yaml::from_str(about).ok()?;
+        Some((about, *template))
+    });
+    all.collect()
+});
+
 /// Pulls a chart from its registry.
 pub(crate) fn pull(outside: &mut Outside, url: &str, version: &str) -> Result<Chart, String> {
     let bare = url.trim_start_matches("oci://");
@@ -76,18 +87,16 @@ pub(crate) fn pull(outside: &mut Outside, url: &str, version: &str) -> Result<Ch
             bare.rsplit('/').next().unwrap_or_default(),
         )
         .is_some();
-    for (about, template) in ALL {
-        let about: About = serde_yaml::from_str(about)
-            .map_err(|error| format!("a chart of the lab cannot be read: {error}"))?;
+    for (about, template) in READ.iter() {
         if missing || !about.urls.iter().any(|known| known == bare) {
             continue;
         }
         if let Some(app) = about.versions.get(version) {
             return Ok(Chart {
-                name: about.name,
+                name: about.name.clone(),
                 version: version.to_string(),
                 app_version: app.clone(),
-                defaults: about.values,
+                defaults: about.values.clone(),
                 template,
             });
         }
@@ -172,7 +181,7 @@ impl Chart {
             "Release": { "Name": release, "Namespace": namespace },
             "Chart": { "Name": self.name, "Version": self.version, "AppVersion": self.app_version },
             "Secrets": secrets,
-            "Kinds": super::kinds::all(store).iter().map(|kind| kind.resource()).collect::<Vec<_>>(),
+            "Kinds": super::kinds::all(store).iter().map(super::kinds::Kind::resource).collect::<Vec<_>>(),
         });
         let mut engine = minijinja::Environment::new();
         engine.set_undefined_behavior(minijinja::UndefinedBehavior::Chainable);

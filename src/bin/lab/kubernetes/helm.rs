@@ -53,8 +53,6 @@ pub(crate) struct Request<'a> {
     pub(crate) chart: &'a Chart,
     /// The values.
     pub(crate) values: &'a Value,
-    /// Who applies.
-    pub(crate) manager: &'a str,
 }
 
 impl Release {
@@ -72,9 +70,13 @@ impl Release {
 
 /// Returns all revisions of a release, oldest first.
 pub(crate) fn history(store: &dyn Store, namespace: &str, name: &str) -> Vec<Release> {
-    let mut all: Vec<Release> = records(store, namespace)
+    let mut all: Vec<Release> = store
+        .list("Secret")
         .into_iter()
-        .filter(|release| release.name == name)
+        .filter(|secret| {
+            place(secret).0 == namespace && text(secret, "/metadata/labels/name") == name
+        })
+        .filter_map(read)
         .collect();
     all.sort_by_key(|release| release.version);
     all
@@ -85,20 +87,32 @@ pub(crate) fn records(store: &dyn Store, namespace: &str) -> Vec<Release> {
     store
         .list("Secret")
         .into_iter()
-        .filter(|secret| {
-            text(secret, "/type") == "helm.sh/release.v1"
-                && (namespace.is_empty() || place(secret).0 == namespace)
-        })
-        .filter_map(|secret| {
-            let bytes = STANDARD.decode(text(secret, "/data/release")).ok()?;
-            serde_json::from_slice(&bytes).ok()
-        })
+        .filter(|secret| namespace.is_empty() || place(secret).0 == namespace)
+        .filter_map(read)
         .collect()
+}
+
+fn read(secret: &Value) -> Option<Release> {
+    if text(secret, "/type") != "helm.sh/release.v1" {
+        return None;
+    }
+    let bytes = STANDARD.decode(text(secret, "/data/release")).ok()?;
+    serde_json::from_slice(&bytes).ok()
 }
 
 /// Returns the newest revision.
 pub(crate) fn last(store: &dyn Store, namespace: &str, name: &str) -> Option<Release> {
-    history(store, namespace, name).pop()
+    let newest = store
+        .list("Secret")
+        .into_iter()
+        .filter(|secret| {
+            place(secret).0 == namespace && text(secret, "/metadata/labels/name") == name
+        })
+        .max_by_key(|secret| {
+            let version = text(secret, "/metadata/labels/version");
+            version.parse::<u64>().unwrap_or_default()
+        });
+    newest.and_then(read)
 }
 
 /// Writes a record.

@@ -1,4 +1,4 @@
-//! Which kinds of objects an API server knows: its own, and those of CustomResourceDefinitions.
+//! Which kinds of objects an API server knows: its own, and those of `CustomResourceDefinition`s.
 
 use serde_json::Value;
 
@@ -7,6 +7,7 @@ use super::value::{list, text};
 
 /// A kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "it is what Kubernetes calls it")]
 pub(crate) struct Kind {
     /// `apps`; empty for the core.
     pub(crate) group: String,

@@ -24,7 +24,6 @@ pub(crate) use agents::definition;
 pub(crate) use agents::{
     Agent, Peer, Session, agent, agent_pods, essentials, mesh_peers, sessions,
 };
-pub(crate) use health::healthy;
 pub(crate) use pods::is_ready;
 pub(crate) use programs::through_node;
 pub(crate) use sources::may_read;
@@ -58,15 +57,23 @@ const MODELS: &[Model] = &[
     dns::records,
 ];
 
-/// Lets a cluster act up to a moment.
+/// Lets a cluster act up to a moment, after something outside of it has changed.
 pub(crate) fn settle(objects: &mut Objects, outside: &mut Outside, to: u64) {
+    objects.forget_looks(MODELS.len());
+    go_on(objects, outside, to);
+}
+
+/// Lets a cluster act up to a moment; what is outside of it is as it was.
+pub(crate) fn go_on(objects: &mut Objects, outside: &mut Outside, to: u64) {
+    if objects.memories.len() != MODELS.len() {
+        objects.forget_looks(MODELS.len());
+    }
     loop {
         let due = objects.due_ms.filter(|due| *due <= to);
-        // Without anything due, one round at the moment itself: something outside may have changed.
         let at = due.map_or(to, |due| due.max(objects.at_ms));
         objects.begin(at);
         rounds(MODELS, objects, outside);
-        if at >= to {
+        if due.is_none() {
             break;
         }
     }
@@ -89,23 +96,31 @@ const OPERATORS: &[Model] = &[
 
 /// Lets the operators of a real cluster look once, at a moment.
 pub(crate) fn operate(objects: &mut Objects, outside: &mut Outside, at: u64) {
+    // What a real API server says of its objects has no history here: all look, each time.
+    objects.forget_looks(OPERATORS.len());
     objects.begin(at);
     rounds(OPERATORS, objects, outside);
 }
 
-/// Runs models until none changes anything.
+/// Runs all models that have to look until none has to.
 fn rounds(models: &[Model], objects: &mut Objects, outside: &mut Outside) {
     // A cluster whose controllers fight would never settle; the next look goes on.
     for _ in 0..200 {
-        let before = (objects.revision, outside.zone.clone());
-        for model in models {
-            model(objects, outside);
+        let mut looked = false;
+        for (index, model) in models.iter().enumerate() {
+            if objects.must_look(index) {
+                looked = true;
+                objects.look(index, |objects| {
+                    let before = outside.zone.clone();
+                    model(objects, outside);
+                    before != outside.zone
+                });
+            }
         }
-        if before == (objects.revision, outside.zone.clone()) {
+        if !looked {
             return;
         }
     }
-    objects.passed("a fight of controllers", 1_000);
 }
 
 /// Returns how long something takes, between two numbers of milliseconds.

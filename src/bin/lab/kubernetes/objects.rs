@@ -1,6 +1,7 @@
 //! The objects of one cluster, and the small store that models work on.
 
-use std::collections::BTreeMap;
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Value, json};
@@ -30,6 +31,20 @@ pub(crate) trait Store {
     fn all(&self) -> Vec<&Value>;
 }
 
+/// The kind of a look at all kinds.
+const EVERYTHING: &str = "*";
+
+/// A model's last look: as long as nothing of what it saw has changed, a further one would change nothing.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Memory {
+    /// The revision that it saw; nothing if it has to look again in any case.
+    seen: Option<u64>,
+    /// The kinds that it looked at.
+    kinds: BTreeSet<String>,
+    /// When something is due that it waits for.
+    due_ms: Option<u64>,
+}
+
 type Key = (String, String, String);
 
 /// The objects of a cluster, as etcd has them.
@@ -45,6 +60,13 @@ pub(crate) struct Objects {
     items: BTreeMap<Key, Value>,
     /// When the next thing is due.
     pub(crate) due_ms: Option<u64>,
+    /// At which revision an object of a kind last changed.
+    changed: BTreeMap<String, u64>,
+    /// What is known of each model's last look, in the order of the models.
+    pub(crate) memories: Vec<Memory>,
+    /// The kinds that the model of the moment has looked at, and when it wants to look again.
+    #[serde(skip)]
+    looking: RefCell<BTreeSet<String>>,
     /// When the world was made.
     pub(crate) epoch_ms: u64,
     /// What chance depends on.
@@ -84,9 +106,9 @@ impl Objects {
     /// Returns the store of a new cluster.
     pub(crate) fn new(seed: u64, epoch_ms: u64, at_ms: u64) -> Self {
         Self {
-            seed,
-            epoch_ms,
             at_ms,
+            epoch_ms,
+            seed,
             ..Self::default()
         }
     }
@@ -99,14 +121,52 @@ impl Objects {
             .collect();
     }
 
-    fn forget_due(&mut self) {
-        self.due_ms = None;
-    }
-
-    /// Moves the store's clock, for one round of the models.
+    /// Moves the store's clock.
     pub(crate) fn begin(&mut self, at: u64) {
         self.at_ms = self.at_ms.max(at);
-        self.forget_due();
+    }
+
+    /// Lets all models look again, whatever they saw; what they wait for stays due.
+    pub(crate) fn forget_looks(&mut self, models: usize) {
+        self.memories.resize(models, Memory::default());
+        for memory in &mut self.memories {
+            memory.seen = None;
+        }
+    }
+
+    /// Returns whether a model has to look: never yet, something that it saw has changed, or its time has come.
+    pub(crate) fn must_look(&self, model: usize) -> bool {
+        let memory = &self.memories[model];
+        let Some(seen) = memory.seen else {
+            return true;
+        };
+        let newer = |kind: &String| {
+            if kind == EVERYTHING {
+                self.revision > seen
+            } else {
+                self.changed.get(kind).is_some_and(|at| *at > seen)
+            }
+        };
+        memory.due_ms.is_some_and(|due| due <= self.at_ms) || memory.kinds.iter().any(newer)
+    }
+
+    /// Lets a model look, and remembers what it saw. Who changed something looks again.
+    pub(crate) fn look(&mut self, model: usize, work: impl FnOnce(&mut Self) -> bool) {
+        let before = self.revision;
+        self.due_ms = None;
+        self.looking.borrow_mut().clear();
+        let again = work(self);
+        let kinds = std::mem::take(&mut *self.looking.borrow_mut());
+        self.memories[model] = Memory {
+            seen: (!again && before == self.revision).then_some(before),
+            kinds,
+            due_ms: self.due_ms,
+        };
+        self.due_ms = self
+            .memories
+            .iter()
+            .filter_map(|memory| memory.due_ms)
+            .min();
     }
 
     /// Forgets what was asked about objects that are gone.
@@ -141,6 +201,7 @@ impl Objects {
             was + u64::from(!same_wish(old, &object))
         });
         self.revision += 1;
+        self.changed.insert(kind_of(&object), self.revision);
         let uid = old.map_or_else(
             || {
                 let (kind, namespace, name) = key(&object);
@@ -167,6 +228,15 @@ impl Objects {
     }
 }
 
+impl Objects {
+    fn saw(&self, kind: &str) {
+        let mut looking = self.looking.borrow_mut();
+        if !looking.contains(kind) {
+            looking.insert(kind.to_string());
+        }
+    }
+}
+
 /// Whether two states of an object want the same.
 fn same_wish(old: &Value, new: &Value) -> bool {
     let wish = |object: &Value| -> Vec<(String, Value)> {
@@ -183,10 +253,12 @@ fn same_wish(old: &Value, new: &Value) -> bool {
 
 impl Store for Objects {
     fn get(&self, kind: &str, namespace: &str, name: &str) -> Option<&Value> {
+        self.saw(kind);
         self.items.get(&own(kind, namespace, name))
     }
 
     fn list(&self, kind: &str) -> Vec<&Value> {
+        self.saw(kind);
         self.items
             .range(own(kind, "", "")..)
             .take_while(|((of, _, _), _)| of == kind)
@@ -232,6 +304,7 @@ impl Store for Objects {
         if !held && (kind != "Namespace" || going) {
             self.items.remove(&key);
             self.revision += 1;
+            self.changed.insert(kind.to_string(), self.revision);
             return;
         }
         if !going {
@@ -269,13 +342,14 @@ impl Store for Objects {
     }
 
     fn all(&self) -> Vec<&Value> {
+        self.saw(EVERYTHING);
         self.items.values().collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Objects, Store};
+    use super::{Objects, Store as _};
     use serde_json::json;
 
     #[test]
@@ -311,12 +385,40 @@ mod tests {
     }
 
     #[test]
+    fn a_model_looks_again_only_at_what_has_changed() {
+        let map = |name: &str| json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "d" } });
+        let mut objects = Objects::new(1, 1_790_000_000_000, 100);
+        objects.forget_looks(2);
+        assert!(objects.must_look(0));
+        objects.look(0, |objects| {
+            objects.list("ConfigMap");
+            objects.passed("x", 50)
+        });
+        objects.look(1, |objects| {
+            objects.write(map("a"));
+            false
+        });
+        assert!(objects.must_look(0), "a ConfigMap is new");
+        assert!(objects.must_look(1), "who changed something looks again");
+        objects.look(0, |objects| objects.list("ConfigMap").is_empty());
+        assert!(!objects.must_look(0));
+        objects.write(json!({ "apiVersion": "v1", "kind": "Secret", "metadata": { "name": "a", "namespace": "d" } }));
+        assert!(!objects.must_look(0), "it has not asked for Secrets");
+        objects.remove("ConfigMap", "d", "a");
+        assert!(objects.must_look(0));
+        objects.look(0, |objects| objects.passed("x", 50));
+        assert_eq!(objects.due_ms, Some(150));
+        assert!(!objects.must_look(0));
+        objects.begin(150);
+        assert!(objects.must_look(0), "its time has come");
+    }
+
+    #[test]
     fn what_was_asked_is_due_when_its_time_has_passed() {
         let mut objects = Objects::new(1, 1_790_000_000_000, 100);
         assert!(!objects.passed("x", 50));
         assert_eq!(objects.due_ms, Some(150));
         objects.begin(150);
         assert!(objects.passed("x", 50));
-        assert_eq!(objects.due_ms, None);
     }
 }

@@ -133,7 +133,6 @@ impl Cluster {
             namespace,
             chart: &chart,
             values,
-            manager: "helm",
         };
         let done = helm::upgrade(&mut self.objects, &mut self.outside, &request);
         self.after(0);

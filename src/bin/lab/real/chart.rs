@@ -47,11 +47,12 @@ fn translate(text: &str) -> Result<String, String> {
         };
         let end = end_of(from, close).ok_or_else(|| format!("`{}` has no end", head(from)))?;
         let inner = from[2..end].trim();
-        all.push_str(&if statement {
+        let said = if statement {
             say(inner)?
         } else {
             format!("{{{{ {} }}}}", expression(inner)?)
-        });
+        };
+        all.push_str(&said);
         rest = &from[end + 2..];
     }
     all.push_str(rest);

@@ -55,13 +55,16 @@ pub(crate) struct Shared {
     /// What goes through the proxy now.
     pub(crate) connections: Connections,
     /// The world as it was last seen.
-    seen: Mutex<Arc<World>>,
+    seen: Mutex<World>,
 }
 
 impl Shared {
     /// Returns the world as it was last seen.
-    pub(crate) fn world(&self) -> Arc<World> {
-        Arc::clone(&self.seen.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn world(&self) -> World {
+        self.seen
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -226,7 +229,7 @@ fn keep(world: &Path) -> io::Result<String> {
         servers: Mutex::default(),
         web: Mutex::default(),
         connections: Connections::default(),
-        seen: Mutex::new(Arc::new(Folder::new(world).peek()?)),
+        seen: Mutex::new(Folder::new(world).peek()?),
     });
     let doors = Arc::clone(&shared);
     std::thread::spawn(move || proxy::serve(&listener, &doors));
@@ -254,9 +257,8 @@ fn keep(world: &Path) -> io::Result<String> {
         }
         // A world that is being written is read again the next time.
         if let Ok(world) = Folder::new(world).peek() {
-            let world = Arc::new(world);
-            *shared.seen.lock().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&world);
             shared.connections.cut(&world);
+            *shared.seen.lock().unwrap_or_else(PoisonError::into_inner) = world.clone();
             while planes < world.clusters.len() {
                 let plane = Plane::new(planes, Arc::clone(&shared));
                 std::thread::spawn(move || plane.run());

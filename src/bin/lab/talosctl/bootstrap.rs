@@ -60,9 +60,9 @@ type Given = (Snapshot, bool);
 
 /// Reads the snapshot's file, and gives what is told about it.
 fn open(call: &Invocation, path: &str) -> Result<(String, Given), Answer> {
-    let text = std::fs::read_to_string(path)
+    let file = std::fs::read(path)
         .map_err(|_| call.fail(format!("stat {path}: no such file or directory")))?;
-    let from = Snapshot::read(&text).ok_or_else(|| call.fail("invalid database"))?;
+    let from = Snapshot::read(&file).ok_or_else(|| call.fail("invalid database"))?;
     let told = format!("recovering from snapshot \"{path}\": {}\n", from.0.info());
     Ok((told, from))
 }

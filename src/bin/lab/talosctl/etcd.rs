@@ -254,15 +254,15 @@ pub(super) fn snapshot(call: &Invocation, room: &Room) -> Result<Answer, Answer>
         match found {
             Ok(Ok(cluster)) => {
                 let snapshot = world.snapshot(cluster);
-                let text = snapshot.write();
-                if let Err(error) = save(&path, &text) {
+                let file = snapshot.write();
+                if let Err(error) = save(&path, &file) {
                     return Reply::Done(call.fail(format!(
                         "error creating temporary file: open {path}.part: {error}"
                     )));
                 }
                 Reply::Done(Answer::out(format!(
                     "etcd snapshot saved to \"{path}\" ({} bytes)\nsnapshot info: {}\n",
-                    text.len(),
+                    file.len(),
                     snapshot.info()
                 )))
             }
@@ -275,10 +275,10 @@ pub(super) fn snapshot(call: &Invocation, room: &Room) -> Result<Answer, Answer>
 }
 
 /// Writes a snapshot as the tool does: for its owner only, and never half.
-fn save(path: &str, text: &str) -> std::io::Result<()> {
+fn save(path: &str, file: &[u8]) -> std::io::Result<()> {
     let part = format!("{path}.part");
     let mut options = fs::OpenOptions::new();
     options.write(true).create(true).truncate(true).mode(0o600);
-    options.open(&part)?.write_all(text.as_bytes())?;
+    options.open(&part)?.write_all(file)?;
     fs::rename(part, path)
 }

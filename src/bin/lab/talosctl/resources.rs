@@ -480,7 +480,12 @@ fn discovered(node: &Node, make: &Make<'_>) -> Vec<Resource> {
     let mut found = Vec::new();
     for (index, disk) in node.machine.disks.iter().enumerate() {
         let system = index == 0 && node.installed;
-        let name = if system { "gpt" } else { "" };
+        let osd = node.ceph && index + 1 == node.machine.disks.len();
+        let name = match (system, osd) {
+            (true, _) => "gpt",
+            (false, true) => "ceph_bluestore",
+            (false, false) => "",
+        };
         let spec = json!({ "dev_path": format!("/dev/{}", disk.name), "device_path": disk.bus, "io_size": 4096, "name": name, "pretty_size": pretty_size(disk.size), "sector_size": 512, "size": disk.size, "type": "disk" });
         let cells = vec![
             "disk".to_string(),

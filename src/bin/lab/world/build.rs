@@ -207,7 +207,29 @@ impl World {
         fresh.boots = node.boots + 1;
         fresh.boot_id = chance::uuid(seed, &format!("boot {ip} {}", fresh.boots));
         fresh.slowness = node.slowness;
+        fresh.ceph = node.ceph;
         *node = fresh;
+        Ok(())
+    }
+
+    /// Takes what lies on a machine's /var, and boots it.
+    pub(crate) fn lose(&mut self, ip: &str) -> Result<(), String> {
+        let until = self.now_ms + self.takes(ip, "firmware", 20, 40);
+        let node = self.find(ip)?;
+        node.data = None;
+        node.restores = None;
+        node.etcd = Etcd::Off;
+        node.api_at = None;
+        if node.is_up() {
+            node.phase = Phase::Firmware { until };
+        }
+        Ok(())
+    }
+
+    /// Puts data of Ceph on the last disk of a machine.
+    pub(crate) fn give_ceph(&mut self, ip: &str) -> Result<(), String> {
+        let node = self.find(ip)?;
+        node.ceph = true;
         Ok(())
     }
 
@@ -221,6 +243,7 @@ impl World {
     /// Puts another machine in the place of one: nothing on its disk, and other hardware addresses.
     pub(crate) fn exchange(&mut self, ip: &str) -> Result<(), String> {
         self.wipe(ip)?;
+        self.find(ip)?.ceph = false;
         for link in &mut self.find(ip)?.machine.links {
             // The first three bytes are the maker's.
             link.mac.replace_range(..8, "52:54:00");

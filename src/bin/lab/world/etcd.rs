@@ -1,6 +1,7 @@
 //! etcd clusters and the Kubernetes that stands on each.
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
 
 use super::{Etcd, Node, World};
 use crate::kubernetes::Objects;
@@ -88,22 +89,35 @@ pub(crate) struct Snapshot {
 
 /// The first line of a snapshot's file.
 const SNAPSHOT: &str = "lab etcd snapshot";
+/// A snapshot ends with the hash of all before it…
+const HASH: usize = 32;
+/// …which is a whole number of these: so etcd knows whether there is a hash.
+const PAGE: usize = 512;
 
 impl Snapshot {
-    /// Its file: a head, what it holds, and the hash of that.
-    pub(crate) fn write(&self) -> String {
+    /// Its file, with the outside of etcd's: pages, and their hash.
+    pub(crate) fn write(&self) -> Vec<u8> {
         let body = serde_json::to_string(self).unwrap_or_default();
-        format!(
-            "{SNAPSHOT}\n{body}\n{}\n",
-            blake3::hash(body.as_bytes()).to_hex()
-        )
+        let mut file = format!("{SNAPSHOT}\n{body}\n").into_bytes();
+        file.resize(file.len().next_multiple_of(PAGE), 0);
+        let hash = Sha256::digest(&file);
+        file.extend_from_slice(&hash);
+        file
     }
 
     /// Reads a file; nothing if it is none, or not a whole one. Also whether its hash is right.
-    pub(crate) fn read(text: &str) -> Option<(Self, bool)> {
-        let body = text.strip_prefix(SNAPSHOT)?.strip_prefix('\n')?;
-        let (body, hash) = body.strip_suffix('\n')?.split_once('\n')?;
-        let right = blake3::hash(body.as_bytes()).to_hex().as_str() == hash;
+    pub(crate) fn read(file: &[u8]) -> Option<(Self, bool)> {
+        let (pages, hash) = file.split_at(file.len().checked_sub(HASH)?);
+        if pages.len() % PAGE != 0 {
+            return None;
+        }
+        let right = Sha256::digest(pages).as_slice() == hash;
+        let end = pages.iter().rposition(|byte| *byte != 0)?;
+        let body = std::str::from_utf8(&pages[..=end]).ok()?;
+        let body = body
+            .strip_prefix(SNAPSHOT)?
+            .strip_prefix('\n')?
+            .strip_suffix('\n')?;
         Some((serde_json::from_str(body).ok()?, right))
     }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::World;
-use crate::kubernetes::{Essentials, Machine, Objects, Outside, Store, models};
+use crate::kubernetes::{Essentials, Machine, Objects, Outside, Store as _, models};
 use crate::remote::Remote;
 
 /// The objects of clusters, as far as they were read.
@@ -174,16 +174,19 @@ impl World {
         };
         let mut outside = self.outside(cluster);
         let known = self.essentials.get(&cluster);
-        let nothing_due = known.is_some_and(|known| {
-            known.seen == outside.digest() && known.due_ms.is_none_or(|due| due > self.now_ms)
-        });
-        if nothing_due {
+        let as_it_was = known.is_some_and(|known| known.seen == outside.digest());
+        let due = known.and_then(|known| known.due_ms);
+        if as_it_was && due.is_none_or(|due| due > self.now_ms) {
             return false;
         }
         let mut objects = self.take_objects(cluster);
         // While there was no API server, nothing happened.
         objects.at_ms = objects.at_ms.max(since);
-        models::settle(&mut objects, &mut outside, self.now_ms);
+        if as_it_was {
+            models::go_on(&mut objects, &mut outside, self.now_ms);
+        } else {
+            models::settle(&mut objects, &mut outside, self.now_ms);
+        }
         self.finish(cluster, objects, outside);
         true
     }
@@ -220,7 +223,7 @@ impl World {
         let mut objects = self.take_objects(cluster);
         objects.begin(self.now_ms);
         let result = work(&mut objects, &mut outside);
-        models::settle(&mut objects, &mut outside, self.now_ms);
+        models::go_on(&mut objects, &mut outside, self.now_ms);
         self.finish(cluster, objects, outside);
         result
     }

@@ -37,6 +37,9 @@ pub(crate) struct Node {
     pub(crate) api_at: Option<u64>,
     /// How many times as long everything takes.
     pub(crate) slowness: u64,
+    /// Whether its last disk has data of Ceph.
+    #[serde(default)]
+    pub(crate) ceph: bool,
 }
 
 /// A machine config.
@@ -192,6 +195,7 @@ impl Node {
             synced_at: 0,
             api_at: None,
             slowness: 1,
+            ceph: false,
         }
     }
 

@@ -1,7 +1,10 @@
 //! The model by itself: no files, no clock.
 
-use super::{Config, Etcd, NewWorld, Phase, Port, World};
+use serde_json::json;
+
+use super::{Config, Etcd, NewWorld, Phase, Port, Snapshot, World};
 use crate::facts::Facts;
+use crate::kubernetes::Store as _;
 use crate::site::Site;
 
 const SECOND: u64 = 1_000;
@@ -163,6 +166,89 @@ fn a_wiped_member_is_dead_until_it_comes_back_under_its_name() {
     assert_eq!(world.clusters[0].members.len(), 3);
     assert!(world.etcd_healthy(FIRST[2]));
     assert_ne!(world.member(FIRST[2]).unwrap().id, old);
+}
+
+fn has_map(world: &mut World, cluster: usize) -> bool {
+    let objects = world.objects(cluster);
+    objects.get("ConfigMap", "default", "mine").is_some()
+}
+
+fn ready_of(world: &mut World, cluster: usize) -> Vec<String> {
+    let nodes = world.objects(cluster).list("Node");
+    nodes
+        .iter()
+        .map(|node| {
+            let ready = crate::kubernetes::value::condition(node, "Ready").unwrap();
+            format!("{} {}", node["metadata"]["name"], ready["status"]).replace('"', "")
+        })
+        .collect()
+}
+
+/// A world with one cluster, in whose Kubernetes somebody has made an object.
+fn with_an_object() -> World {
+    let mut world = world(&[]);
+    three_up(&mut world);
+    world.bootstrap(FIRST[0], None);
+    after(&mut world, 15 * MINUTE);
+    world.settle();
+    world.through_api(0, |objects, _| {
+        objects.write(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": "mine", "namespace": "default" } }));
+    });
+    world
+}
+
+#[test]
+fn what_kubernetes_knows_is_lost_with_etcd_and_comes_back_with_a_snapshot() {
+    let mut world = with_an_object();
+    assert!(has_map(&mut world, 0));
+    let saved = Snapshot::read(&world.snapshot(0).write()).unwrap().0;
+    for ip in FIRST {
+        world.wipe(ip).unwrap();
+    }
+    three_up(&mut world);
+    let mut restored = world.clone();
+    for (world, from) in [(&mut world, None), (&mut restored, Some(saved))] {
+        world.bootstrap(FIRST[0], from);
+        after(world, 20 * MINUTE);
+        world.settle();
+    }
+    assert!(!has_map(&mut world, 1), "a new etcd is empty");
+    assert!(has_map(&mut restored, 1));
+    assert_eq!(ready_of(&mut restored, 1).len(), 3);
+}
+
+#[test]
+fn a_machine_that_is_wiped_is_a_node_that_kubernetes_hears_nothing_of() {
+    let mut world = with_an_object();
+    assert_eq!(
+        ready_of(&mut world, 0),
+        ["infra-01 False", "infra-02 False", "infra-03 False"],
+        "without a network plugin"
+    );
+    world.wipe(FIRST[2]).unwrap();
+    world.settle();
+    after(&mut world, 2 * MINUTE);
+    world.settle();
+    assert_eq!(
+        ready_of(&mut world, 0),
+        ["infra-01 False", "infra-02 False", "infra-03 Unknown"]
+    );
+    configure(&mut world, FIRST[2], "infra-03");
+    after(&mut world, 20 * MINUTE);
+    world.settle();
+    assert_eq!(ready_of(&mut world, 0)[2], "infra-03 False");
+}
+
+#[test]
+fn while_no_api_server_runs_nothing_happens_in_kubernetes() {
+    let mut world = with_an_object();
+    world.switch_off(FIRST[0], None).unwrap();
+    world.switch_off(FIRST[1], None).unwrap();
+    world.settle();
+    let before = world.objects(0).clone();
+    after(&mut world, 30 * MINUTE);
+    world.settle();
+    assert_eq!(*world.objects(0), before);
 }
 
 #[test]

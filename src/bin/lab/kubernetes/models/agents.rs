@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::super::kinds::CRD;
@@ -329,7 +330,6 @@ pub(crate) fn mesh_peers(store: &dyn Store, outside: &mut Outside) -> Vec<Peer> 
         if name.contains('.') || name == me.name {
             continue;
         }
-        use base64::Engine as _;
         let config = base64::engine::general_purpose::STANDARD
             .decode(coded.as_str().unwrap_or_default())
             .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())

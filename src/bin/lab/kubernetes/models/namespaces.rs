@@ -73,18 +73,24 @@ pub(super) fn namespaces(store: &mut dyn Store, _: &mut Outside) {
 
 /// A CRD is served a moment after it was made; its objects go with it.
 pub(super) fn definitions(store: &mut dyn Store, _: &mut Outside) {
-    let all: Vec<Value> = store.list(CRD).into_iter().cloned().collect();
-    let mut groups = BTreeSet::new();
-    for mut definition in all {
-        let kind = format!(
+    let kind_of_definition = |definition: &Value| {
+        format!(
             "{}.{}",
-            text(&definition, "/spec/names/kind"),
-            text(&definition, "/spec/group")
-        );
-        groups.insert(kind);
-        if is_true(&definition, "Established") {
-            continue;
-        }
+            text(definition, "/spec/names/kind"),
+            text(definition, "/spec/group")
+        )
+    };
+    let definitions = store.list(CRD);
+    let groups: BTreeSet<String> = definitions
+        .iter()
+        .map(|definition| kind_of_definition(definition))
+        .collect();
+    let new: Vec<Value> = definitions
+        .into_iter()
+        .filter(|definition| !is_true(definition, "Established"))
+        .cloned()
+        .collect();
+    for mut definition in new {
         let what = format!("{} established", text(&definition, "/metadata/uid"));
         if store.passed(&what, 200) {
             let date = store.date();

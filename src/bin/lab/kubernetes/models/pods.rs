@@ -137,8 +137,8 @@ fn step(store: &mut dyn Store, outside: &mut Outside, mut pod: Value) {
         return;
     }
     store.forget(&silent);
-    let restarted = text(&pod, "/status/boot").to_string() != machine.boot
-        && pod["status"].get("boot").is_some();
+    let restarted =
+        text(&pod, "/status/boot") != machine.boot && pod["status"].get("boot").is_some();
     if restarted {
         put_condition(&mut pod, &date, "Ready", "False", "", "");
     }
@@ -200,8 +200,8 @@ fn step(store: &mut dyn Store, outside: &mut Outside, mut pod: Value) {
     set(&mut pod, "/status/boot", json!(machine.boot));
     set(&mut pod, "/status/startTime", json!(date));
     set(&mut pod, "/status/phase", json!("Running"));
-    let ends =
-        text(&pod, "/spec/restartPolicy") != "" && text(&pod, "/spec/restartPolicy") != "Always";
+    let ends = !text(&pod, "/spec/restartPolicy").is_empty()
+        && text(&pod, "/spec/restartPolicy") != "Always";
     containers(
         &mut pod,
         &date,

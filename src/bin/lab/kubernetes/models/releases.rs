@@ -25,7 +25,7 @@ pub(super) fn releases(store: &mut dyn Store, outside: &mut Outside) {
             // What was never installed is gone already.
             match &outside.helm {
                 Some(real) => real.uninstall(&namespace, &name).ok(),
-                None => helm::uninstall(store, &namespace, &name).map(|_| ()).ok(),
+                None => helm::uninstall(store, &namespace, &name).ok(),
             };
             release["metadata"]["finalizers"] = json!([]);
             store.write(release);
@@ -204,7 +204,6 @@ fn one(store: &mut dyn Store, outside: &mut Outside, mut release: Value) {
         namespace: &namespace,
         chart: &chart,
         values: &values,
-        manager: "helm-controller",
     };
     let existed =
         helm::last(store, &namespace, &name).is_some_and(|found| found.status == "deployed");

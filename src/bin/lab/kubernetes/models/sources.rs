@@ -108,7 +108,12 @@ pub(super) fn git(store: &mut dyn Store, outside: &mut Outside) {
         {
             continue;
         }
-        let interval = duration(&source, "/spec/interval", 60_000);
+        // A host is asked again soon after it did not answer.
+        let interval = if super::super::value::is_true(&source, "Ready") {
+            duration(&source, "/spec/interval", 60_000)
+        } else {
+            10_000
+        };
         if !due(store, &source, interval)
             || !store.passed(&format!("{} fetch", text(&source, "/metadata/uid")), 800)
         {
