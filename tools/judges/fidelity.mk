@@ -24,5 +24,5 @@ fidelity-update:
 real-tools: ## builds the real control planes and tools for `lab new --real` (Go; a quarter of an hour to an hour the first time)
 	@tools/judges/build real
 
-rehearse-real: ## like rehearse, on real Kubernetes API servers with the real kubectl; builds them first (Linux, Go)
-	@REAL=$$(tools/judges/build real) tools/rehearse
+rehearse-real: ## like rehearse-gitops, on real Kubernetes and Flux with the real tools; builds them first (Linux, Go, git)
+	@REAL=$$(tools/judges/build real) STORY=$${STORY:-3.3} tools/rehearse

@@ -183,7 +183,7 @@ pub(super) fn gateways(store: &mut dyn Store, _: &mut Outside) {
             .map(|listener| {
                 let broken = list(listener, "/tls/certificateRefs").iter().any(|reference| missing.iter().any(|name| name == text(reference, "/name")));
                 let (status, reason) = if broken { ("False", "InvalidCertificateRef") } else { ("True", "ResolvedRefs") };
-                json!({ "name": listener["name"], "attachedRoutes": 0, "conditions": [
+                json!({ "name": listener["name"], "attachedRoutes": 0, "supportedKinds": [{ "group": "gateway.networking.k8s.io", "kind": "HTTPRoute" }], "conditions": [
                     { "type": "Programmed", "status": if broken { "False" } else { "True" }, "reason": if broken { "Invalid" } else { "Programmed" } },
                     { "type": "ResolvedRefs", "status": status, "reason": reason },
                 ] })
