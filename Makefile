@@ -1,7 +1,7 @@
 # `make` alone lists what there is. Every target is safe to say twice.
 
 .DEFAULT_GOAL := help
-.PHONY: help rehearse rehearse-gitops test conformance drill fuzz mutants lint fmt clippy doc validate bench fidelity-or-say ci clean
+.PHONY: help rehearse rehearse-gitops test conformance drill drill-rebuild fuzz mutants lint fmt clippy doc validate bench fidelity-or-say ci clean
 
 help: ## lists the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1 /' | while read -r name what; do printf '  make %-16s %s\n' "$$name" "$$what"; done
@@ -20,7 +20,10 @@ conformance: ## what may happen to a run, on every kind of step: kills, signals,
 
 DRILL ?= 500
 drill: ## DRILL=500 random schedules of kills and faults, each resumed to its end (DRILL=lines: every line of the journal); a table
-	BOOTSTRAP_DRILL='$(DRILL)' cargo test --test it law_05_every_schedule -- --ignored --nocapture
+	BOOTSTRAP_DRILL='$(DRILL)' cargo test --test it law_05_every_schedule_of_the_drill -- --ignored --nocapture
+
+drill-rebuild: ## DRILL=500 random schedules of kills for each way to rebuild; a table
+	BOOTSTRAP_DRILL='$(DRILL)' cargo test --test it law_05_every_schedule_of_the_rebuilds -- --ignored --nocapture
 
 FUZZ_SECONDS ?= 60
 fuzz: ## FUZZ_SECONDS=60 for each reader: random playbooks, inventories, templates and journals (stable Rust and a C++ compiler)

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Child;
 
-use bootstrap::journal::CRASH_AFTER_LINE;
+use bootstrap::journal::{CRASH_AFTER_LINE, Record};
 use bootstrap::run::Event as Fact;
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -232,12 +232,24 @@ fn any_line(long: bool, found: &mut Found) -> (String, String) {
             break;
         }
         room.is_empty_soon();
+        // What was at work may have come to its end without a word: it is done again, and says of itself that it may be.
+        room.may_reopen = is_at_work(&room.records());
         let resume = resume_and_judge(&mut room, found);
         if (exit.as_str(), resume.as_str()) != ("SIGKILL", "0") {
             ends = (format!("{exit} at line {line}"), resume);
         }
     }
     ends
+}
+
+/// Whether an attempt has begun and has no end.
+fn is_at_work(records: &[Record<Fact>]) -> bool {
+    let open = records.iter().fold(0, |open, record| match record.event {
+        Fact::AttemptStarted { .. } => open + 1,
+        Fact::AttemptEnded { .. } => open - 1,
+        _ => open,
+    });
+    open > 0
 }
 
 fn cut_anywhere(long: bool, found: &mut Found) -> (String, String) {
