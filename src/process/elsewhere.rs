@@ -1,5 +1,6 @@
 //! Systems without `/proc`: nothing is known of processes but their groups.
 
+use super::standstill::Job;
 use rustix::process::{Pid, Signal};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -25,6 +26,16 @@ pub(super) fn started(_pid: u32) -> Option<u64> {
 
 pub(super) fn alive(_pid: u32) -> Option<Process> {
     None
+}
+
+pub(super) fn job(pid: u32) -> Option<Job> {
+    let pid = Some(number(pid)?);
+    let part = |id: rustix::io::Result<Pid>| u32::try_from(id.ok()?.as_raw_pid()).ok();
+    #[expect(clippy::disallowed_methods, reason = "there are no PID namespaces")]
+    Some(Job {
+        group: part(rustix::process::getpgid(pid))?,
+        session: part(rustix::process::getsid(pid))?,
+    })
 }
 
 pub(super) fn mark(_pid: u32) -> Option<String> {

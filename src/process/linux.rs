@@ -1,6 +1,7 @@
 //! What `/proc` tells about processes.
 
 use super::MARK;
+use super::standstill::Job;
 use rustix::fs::{Mode, OFlags};
 use rustix::process::{Pid, PidfdFlags, Signal, geteuid, pidfd_open, pidfd_send_signal};
 use std::collections::{BTreeMap, BTreeSet};
@@ -41,15 +42,31 @@ pub(super) fn boot() -> &'static str {
 
 /// Returns when a process was started, dead or alive, if it was not reaped.
 pub(super) fn started(pid: u32) -> Option<u64> {
-    stat(pid).map(|(_, process)| process.started)
+    stat(pid).map(|stat| stat.process.started)
 }
 
 /// Returns a process, unless it is dead.
 pub(super) fn alive(pid: u32) -> Option<Process> {
-    stat(pid).and_then(|(state, process)| (!matches!(state, b'Z' | b'X')).then_some(process))
+    stat(pid).and_then(|stat| (!matches!(stat.state, b'Z' | b'X')).then_some(stat.process))
 }
 
-fn stat(pid: u32) -> Option<(u8, Process)> {
+/// Returns the group and the session of a process. Either is 0 where its leader is outside of our PID namespace, as that of a container's
+/// first process may be; `rustix` holds that to be impossible, so it is not asked.
+pub(super) fn job(pid: u32) -> Option<Job> {
+    let stat = stat(pid)?;
+    Some(Job {
+        group: stat.process.group,
+        session: stat.session,
+    })
+}
+
+struct Stat {
+    state: u8,
+    session: u32,
+    process: Process,
+}
+
+fn stat(pid: u32) -> Option<Stat> {
     let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
     // The name of the program is in parentheses, and may hold some itself, and be no text.
     let after = text.iter().rposition(|&byte| byte == b')')? + 1;
@@ -59,15 +76,19 @@ fn stat(pid: u32) -> Option<(u8, Process)> {
     let state = *fields.next()?.as_bytes().first()?;
     let parent = fields.next()?.parse().ok()?;
     let group = fields.next()?.parse().ok()?;
-    // The third after the parentheses was field 5; this is field 22.
-    let started = fields.nth(16)?.parse().ok()?;
-    let process = Process {
-        pid,
-        parent,
-        group,
-        started,
-    };
-    Some((state, process))
+    let session = fields.next()?.parse().ok()?;
+    // That was field 6; this is field 22.
+    let started = fields.nth(15)?.parse().ok()?;
+    Some(Stat {
+        state,
+        session,
+        process: Process {
+            pid,
+            parent,
+            group,
+            started,
+        },
+    })
 }
 
 /// Returns the mark that a process carries.
@@ -147,7 +168,7 @@ pub(super) fn adopted() -> Vec<u32> {
             .collect(),
         // A kernel without that file.
         Err(_) => numbers()
-            .filter(|&pid| stat(pid).is_some_and(|(_, process)| process.parent == us))
+            .filter(|&pid| stat(pid).is_some_and(|stat| stat.process.parent == us))
             .collect(),
     }
 }

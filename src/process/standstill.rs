@@ -5,15 +5,20 @@
 
 use super::registry;
 use super::system::{self, Process, Snapshot};
-use rustix::process::{
-    Signal, getpgid, getpgrp, getpid, getppid, getsid, kill_process, kill_process_group,
-};
+use rustix::process::{Signal, getpid, getppid, kill_process, kill_process_group};
 use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// How often is looked for what was started while the rest was being stopped.
 const ROUNDS: usize = 8;
+
+/// Where a process belongs, in the eyes of a shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Job {
+    pub(super) group: u32,
+    pub(super) session: u32,
+}
 
 struct Stood {
     before: Duration,
@@ -149,10 +154,14 @@ fn is_pending(signal: Signal) -> bool {
 
 /// Whether our parent is a shell that has given us a group of our own, and so can continue us.
 fn is_job() -> bool {
-    let Some(parent) = getppid() else {
+    let parent = getppid().and_then(|parent| u32::try_from(parent.as_raw_pid()).ok());
+    let (Some(theirs), Some(ours)) = (
+        parent.and_then(system::job),
+        system::job(std::process::id()),
+    ) else {
         return false;
     };
-    getsid(Some(parent)).ok() == getsid(None).ok() && getpgid(Some(parent)).ok() != Some(getpgrp())
+    theirs.session == ours.session && theirs.group != ours.group
 }
 
 /// Every process that was started here, and all that came from them; but no guardian.

@@ -237,7 +237,7 @@ fn reap_group(group: Pid) -> bool {
 
 /// Returns the orphans that were given to us and live, with their marks; reaps those that are dead.
 fn orphans() -> Vec<(Process, Option<String>)> {
-    let us = rustix::process::getpgrp().as_raw_pid();
+    let us = system::job(std::process::id()).map(|us| us.group);
     let known = registry::processes();
     let mut orphans = Vec::new();
     for pid in system::adopted() {
@@ -246,7 +246,7 @@ fn orphans() -> Vec<(Process, Option<String>)> {
         }
         match system::alive(pid) {
             // What is in our own group was not started here, but by somebody else in this program.
-            Some(process) if i32::try_from(process.group) == Ok(us) => {}
+            Some(process) if Some(process.group) == us => {}
             Some(process) => {
                 let mark = system::mark(pid);
                 orphans.push((process, mark));

@@ -42,7 +42,7 @@ const fn row(
     }
 }
 
-pub(super) const ROWS: [Special; 29] = [
+pub(super) const ROWS: [Special; 30] = [
     row(
         "killed right after any line of the journal",
         "SIGKILL",
@@ -78,6 +78,12 @@ pub(super) const ROWS: [Special; 29] = [
     row("the terminal is closed", "129", "0", terminal_closed),
     row("Ctrl-C at the terminal, twice", "130", "0", typed_interrupt),
     row("Ctrl-Z at the terminal, then SIGCONT", "0", "-", typed_stop),
+    row(
+        "SIGTSTP and SIGCONT in a container whose session began outside",
+        "0",
+        "-",
+        stopped_in_container,
+    ),
     row("the outputs are closed", "0", "-", outputs_closed),
     row("the outputs' reader is gone", "0", "-", reader_gone),
     row("nobody reads the outputs", "0", "-", nobody_reads),
@@ -521,6 +527,50 @@ fn typed_stop(_: bool, found: &mut Found) -> (String, String) {
         found
             .wrong
             .push(String::from_utf8_lossy(&pty.shown()).into_owned());
+    }
+    (exit, "-".to_owned())
+}
+
+/// Stops what it has started, lets the subject go on, and continues it. Session 0 is one that no process here leads, and so is group 0.
+const CONTAINED: &str = r#"
+case $1 in own-group) set -m;; esac
+shift
+read -r _ _ _ _ group session _ </proc/self/stat
+[ "$group/$session" = 0/0 ] || { echo "no container: group $group, session $session"; exit 97; }
+"$@" & us=$!
+patience() { [ $((n += 1)) -lt 4000 ] || { echo "$1 never comes"; kill -9 $us; exit 98; }; sleep 0.05; }
+while [ ! -e up ]; do patience 'the subject'; done
+kill -TSTP $us
+while ! grep -q '^State:.T' /proc/$us/status; do patience 'the stop'; done
+: >gate
+kill -CONT $us
+wait $us
+"#;
+
+fn stopped_in_container(_: bool, found: &mut Found) -> (String, String) {
+    const APART: &str = "-rpf";
+    let mut room = Room::new(Kind::Plain);
+    let mut probe = room.program("unshare");
+    let mut probe = probe.args([APART, "--mount-proc", "true"]).spawn().unwrap();
+    if room.wait(&mut probe) != "0" {
+        return skipped("no PID namespace may be made here");
+    }
+    let mut exit = String::new();
+    for group in ["own-group", "shell's-group"] {
+        let mut room = Room::new(Kind::Session);
+        let mut words = vec![APART, "--mount-proc", "bash", "-c", CONTAINED, "bash"];
+        words.extend([group, env!("CARGO_BIN_EXE_bootstrap")]);
+        words.extend(Room::run_words());
+        let mut shell = room.program("unshare");
+        let mut shell = shell.args(words).process_group(0).spawn().unwrap();
+        exit = room.wait(&mut shell);
+        room.judge_end(found);
+        if exit != "0" {
+            found
+                .wrong
+                .push(format!("{group}: {}{}", room.told(), room.said()));
+            break;
+        }
     }
     (exit, "-".to_owned())
 }
