@@ -22,7 +22,7 @@ DRILL ?= 500
 drill: ## DRILL=500 random schedules of kills and faults, each resumed to its end (DRILL=lines: every line of the journal); a table
 	BOOTSTRAP_DRILL='$(DRILL)' cargo test --test it law_05_every_schedule_of_the_drill -- --ignored --nocapture
 
-drill-rebuild: ## DRILL=500 random schedules of kills for each way to rebuild; a table
+drill-rebuild: ## DRILL=500 random schedules of kills and faults for each way to rebuild; a table
 	BOOTSTRAP_DRILL='$(DRILL)' cargo test --test it law_05_every_schedule_of_the_rebuilds -- --ignored --nocapture
 
 FUZZ_SECONDS ?= 60

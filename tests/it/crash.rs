@@ -16,8 +16,8 @@ use bootstrap::run::Event;
 use rustix::process::{Signal, kill_process};
 
 use crate::drill::{
-    Chance, Judgement, KILLED, RESUME, RUN, Running, calls_begun, guardian, judge, lines, marked,
-    records, runs,
+    Chance, Judgement, KILLED, RESUME, RUN, Running, act_until, calls_begun, guardian, judge,
+    lines, marked, records, runs,
 };
 use crate::lab::Lab;
 use crate::shrink::{Faults, Moment, Schedule, again, shrink};
@@ -257,7 +257,7 @@ impl Schedule {
         let mut words: &[&str] = &RUN;
         let mut how = String::new();
         for moment in &self.moments {
-            let code = act_until(&lab, words, *moment);
+            let code = act_until(&lab, words, *moment, 0);
             write!(how, "{} ", code.map_or("?".into(), |code| code.to_string())).unwrap();
             if code == Some(0) || !lab.journals().last().is_some_and(|path| path.exists()) {
                 break;
@@ -296,36 +296,6 @@ impl Schedule {
             .join(" ");
         (judgement, how, faults)
     }
-}
-
-/// Lets `bootstrap` work until a moment, and kills it.
-fn act_until(lab: &Lab, words: &[&str], moment: Moment) -> Option<i32> {
-    let calls = match moment {
-        Moment::Line(line) => {
-            let crash = line.to_string();
-            let environment = [(CRASH_AFTER_LINE, crash.as_str())];
-            return Running::start(lab, words.iter().copied(), &environment)
-                .wait()
-                .code;
-        }
-        Moment::Call(calls) | Moment::Runner(calls) | Moment::Guardian(calls) => calls,
-    };
-    let mut run = Running::start(lab, words.iter().copied(), &[]);
-    eventually("the call", || {
-        (calls_begun(lab) >= calls || run.is_over()).then_some(())
-    });
-    match moment {
-        Moment::Line(_) | Moment::Call(_) => run.kill_group(),
-        Moment::Runner(_) => run.signal(Signal::KILL),
-        Moment::Guardian(_) => {
-            let name = runs(&lab.project()).pop();
-            if let Some(guardian) = name.and_then(|name| guardian(&name)) {
-                kill_process(guardian, Signal::KILL).ok();
-            }
-            run.signal(Signal::KILL);
-        }
-    }
-    run.wait().code
 }
 
 /// `make drill`.

@@ -16,7 +16,7 @@ use std::process::Child;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use bootstrap::journal::{Journal, Record};
+use bootstrap::journal::{CRASH_AFTER_LINE, Journal, Record};
 use bootstrap::plan::{self, Extent, Plan, Selection};
 use bootstrap::playbook::Effect;
 use bootstrap::process::{MARK, end_survivors};
@@ -27,6 +27,7 @@ use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use serde_json::Value;
 
 use crate::lab::{Call, Lab, Outcome};
+use crate::shrink::Moment;
 use crate::wait::eventually;
 
 /// The run that all drills make.
@@ -136,6 +137,36 @@ pub(crate) const KILLED: Option<i32> = Some(-9);
 
 fn read(path: &Path) -> String {
     String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned()
+}
+
+/// Lets `bootstrap` work until a moment, and kills it. Calls are counted from `calls` on.
+pub(crate) fn act_until(lab: &Lab, words: &[&str], moment: Moment, calls: usize) -> Option<i32> {
+    let more = match moment {
+        Moment::Line(line) => {
+            let crash = line.to_string();
+            let environment = [(CRASH_AFTER_LINE, crash.as_str())];
+            return Running::start(lab, words.iter().copied(), &environment)
+                .wait()
+                .code;
+        }
+        Moment::Call(more) | Moment::Runner(more) | Moment::Guardian(more) => more,
+    };
+    let mut run = Running::start(lab, words.iter().copied(), &[]);
+    eventually("the call", || {
+        (calls_begun(lab) >= calls + more || run.is_over()).then_some(())
+    });
+    match moment {
+        Moment::Line(_) | Moment::Call(_) => run.kill_group(),
+        Moment::Runner(_) => run.signal(Signal::KILL),
+        Moment::Guardian(_) => {
+            let name = runs(&lab.project()).pop();
+            if let Some(guardian) = name.and_then(|name| guardian(&name)) {
+                kill_process(guardian, Signal::KILL).ok();
+            }
+            run.signal(Signal::KILL);
+        }
+    }
+    run.wait().code
 }
 
 /// The names of the runs of a project, oldest first.

@@ -36,6 +36,7 @@ mod process;
 mod real;
 #[cfg(target_os = "linux")]
 mod rebuild;
+mod rebuild_drill;
 mod shrink;
 #[cfg(target_os = "linux")]
 mod small;

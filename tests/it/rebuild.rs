@@ -1,24 +1,16 @@
-//! `bootstrap rebuild`: each way from its disaster to its end, the gates before it, and what becomes of it when it is killed.
+//! `bootstrap rebuild`: each way from its disaster to its end, the gates before it, and what nobody agreed to.
 
-use std::fmt::Write as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, OnceLock};
+use std::sync::OnceLock;
 
-use bootstrap::journal::CRASH_AFTER_LINE;
 use bootstrap::run::Event;
 use bootstrap::run::event::RunResult;
 use serde_json::Value;
 
-use crate::drill::{
-    Chance, KILLED, RESUME, RUN, Running, calls_begun, effects, items, leaks, lines, marked,
-    records, repeated, runs,
-};
+use crate::drill::{RUN, effects, items, leaks, lines, marked, records, repeated, runs};
 use crate::lab::{Call, Lab, Outcome};
-use crate::wait::eventually;
 
 /// Two clusters that live, and a snapshot of one of them.
-fn healthy() -> Lab {
+pub(crate) fn healthy() -> Lab {
     static HEALTHY: OnceLock<Lab> = OnceLock::new();
     let made = HEALTHY.get_or_init(|| {
         let lab = Lab::new();
@@ -36,7 +28,7 @@ fn snapshot(lab: &Lab) {
 
 /// A way to rebuild something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Way {
+pub(crate) enum Way {
     /// A control plane whose machine was exchanged for a fresh one.
     Node,
     /// A control plane that lost its etcd in part, so that the rest of it has no majority; a snapshot is there.
@@ -46,10 +38,10 @@ enum Way {
 }
 
 impl Way {
-    const ALL: [Self; 3] = [Self::Node, Self::Restore, Self::Anew];
+    pub(crate) const ALL: [Self; 3] = [Self::Node, Self::Restore, Self::Anew];
 
     /// What happens before.
-    fn hurt(self, lab: &Lab) {
+    pub(crate) fn hurt(self, lab: &Lab) {
         let hurts: &[(&str, &str)] = match self {
             Self::Node => &[("10.25.11.12", "wipe")],
             Self::Restore => &[("10.25.11.12", "lose"), ("10.25.11.13", "lose")],
@@ -61,7 +53,7 @@ impl Way {
     }
 
     /// What is typed then.
-    fn words(self) -> Vec<&'static str> {
+    pub(crate) fn words(self) -> Vec<&'static str> {
         let words = match self {
             Self::Node => "rebuild node 10.25.11.12 --confirm infra-02",
             Self::Restore => "rebuild infra --confirm infra",
@@ -79,7 +71,7 @@ impl Way {
     }
 
     /// About so many lines are written, and so many calls made.
-    fn size(self) -> (usize, usize) {
+    pub(crate) fn size(self) -> (usize, usize) {
         match self {
             Self::Node => (48, 60),
             Self::Restore => (66, 140),
@@ -108,7 +100,7 @@ fn acts(lab: &Lab, since: usize) -> Vec<Call> {
 }
 
 /// Everything that is not as it should be after a rebuild of `infra` that began when so many calls had been made.
-fn wrong(lab: &Lab, way: Way, before: &Value, since: usize) -> Vec<String> {
+pub(crate) fn wrong(lab: &Lab, way: Way, before: &Value, since: usize) -> Vec<String> {
     let mut wrong = Vec::new();
     let records = records(lab);
     match records.last().map(|record| &record.event) {
@@ -190,7 +182,7 @@ fn wrong(lab: &Lab, way: Way, before: &Value, since: usize) -> Vec<String> {
 }
 
 /// When the last call so far began.
-fn now(lab: &Lab) -> usize {
+pub(crate) fn now(lab: &Lab) -> usize {
     let calls = lab.calls("");
     let last = calls.iter().map(|call| call.started_ms).max();
     usize::try_from(last.unwrap_or_default() + 1).unwrap()
@@ -519,143 +511,4 @@ fn a_way_is_not_taken_by_itself() {
             said.stderr
         );
     }
-}
-
-// -- killed ----------------------------------------------------------------------------------------------------------------------------
-
-/// A rebuild that is killed at these lines of its journal or calls of tools, one after the other, and resumed.
-#[derive(Debug, Clone)]
-struct Schedule {
-    way: Way,
-    seed: u64,
-    /// Lines of the journal (true), or calls (false).
-    moments: Vec<(bool, usize)>,
-}
-
-impl Schedule {
-    fn of(way: Way, seed: u64) -> Self {
-        let mut chance = Chance::new(seed.wrapping_mul(104_729).wrapping_add(way as u64));
-        let (most_lines, most_calls) = way.size();
-        let mut line = 1;
-        let moments = (0..chance.between(1, 3))
-            .map(|_| {
-                if chance.between(0, 2) < 2 {
-                    line = chance.between(line, most_lines);
-                    (true, line)
-                } else {
-                    (false, chance.between(1, most_calls))
-                }
-            })
-            .collect();
-        Self { way, seed, moments }
-    }
-
-    fn words(&self) -> String {
-        let mut text = format!("{:?} {}", self.way, self.seed);
-        for (line, at) in &self.moments {
-            write!(text, " {}:{at}", if *line { "line" } else { "call" }).unwrap();
-        }
-        text
-    }
-
-    /// Does it; gives what is wrong, and the exit codes.
-    fn act(&self) -> (Vec<String>, String) {
-        let lab = healthy();
-        self.way.hurt(&lab);
-        let (before, since, runs_before) = (lab.show(), now(&lab), lab.journals().len());
-        let words = self.way.words();
-        let mut how = String::new();
-        let begun = |lab: &Lab| lab.journals().len() > runs_before && !records(lab).is_empty();
-        for &(by_line, at) in &self.moments {
-            let typed: Vec<&str> = if begun(&lab) {
-                RESUME.to_vec()
-            } else {
-                words.clone()
-            };
-            let code = if by_line {
-                let line = at.to_string();
-                Running::start(&lab, typed, &[(CRASH_AFTER_LINE, &line)])
-                    .wait()
-                    .code
-            } else {
-                let calls = calls_begun(&lab) + at;
-                let mut run = Running::start(&lab, typed, &[]);
-                eventually("the call", || {
-                    (calls_begun(&lab) >= calls || run.is_over()).then_some(())
-                });
-                run.kill_group();
-                run.wait().code
-            };
-            write!(how, "{} ", code.unwrap_or(-1)).unwrap();
-            if code != KILLED {
-                break;
-            }
-        }
-        if !how.ends_with("0 ") || how.ends_with("-9 ") {
-            let typed: Vec<&str> = if begun(&lab) { RESUME.to_vec() } else { words };
-            let last = Running::start(&lab, typed, &[]).wait();
-            write!(how, "{} ", last.code.unwrap_or(-1)).unwrap();
-            if last.code != Some(0) {
-                return (vec![format!("exit codes {how}\n{}", last.stderr)], how);
-            }
-        }
-        (wrong(&lab, self.way, &before, since), how)
-    }
-}
-
-#[test]
-fn law_05_a_rebuild_that_is_killed_anywhere_is_resumed_to_its_end_and_empties_nothing_twice() {
-    for way in Way::ALL {
-        for seed in 1..=3 {
-            let schedule = Schedule::of(way, seed);
-            let (wrong, how) = schedule.act();
-            assert_eq!(wrong, [] as [String; 0], "{} ({how})", schedule.words());
-        }
-    }
-}
-
-/// `make drill-rebuild`.
-#[test]
-#[ignore = "long: make drill-rebuild"]
-#[expect(clippy::print_stderr, reason = "its table is what it is for")]
-fn law_05_every_schedule_of_the_rebuilds_ends_well() {
-    let number = |name: &str| -> Option<u64> { std::env::var(name).ok()?.parse().ok() };
-    let count = number("BOOTSTRAP_DRILL").unwrap_or(20);
-    let seeds = match number("BOOTSTRAP_DRILL_SEED") {
-        Some(seed) => seed..=seed,
-        None => 1..=count,
-    };
-    let schedules: Vec<Schedule> = seeds
-        .flat_map(|seed| Way::ALL.map(|way| Schedule::of(way, seed)))
-        .collect();
-    let next = AtomicUsize::new(0);
-    let failed = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..number("BOOTSTRAP_DRILL_JOBS").unwrap_or(3) {
-            scope.spawn(|| {
-                while let Some(schedule) = schedules.get(next.fetch_add(1, Ordering::Relaxed)) {
-                    let done = catch_unwind(AssertUnwindSafe(|| schedule.act()));
-                    let (wrong, how) =
-                        done.unwrap_or_else(|_| (vec!["it panicked".into()], String::new()));
-                    let end = if wrong.is_empty() {
-                        "well".to_owned()
-                    } else {
-                        wrong.join("; ")
-                    };
-                    eprintln!("{:<44} | {:<14} | {end}", schedule.words(), how.trim());
-                    if !wrong.is_empty() {
-                        failed.lock().unwrap().push(schedule.words());
-                    }
-                }
-            });
-        }
-    });
-    let failed = failed.into_inner().unwrap();
-    eprintln!(
-        "{} schedules: {} ended well, {} did not",
-        schedules.len(),
-        schedules.len() - failed.len(),
-        failed.len()
-    );
-    assert_eq!(failed, [] as [String; 0]);
 }
