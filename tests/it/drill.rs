@@ -157,6 +157,8 @@ pub(crate) fn act_until(lab: &Lab, words: &[&str], moment: Moment, calls: usize)
     });
     match moment {
         Moment::Line(_) | Moment::Call(_) => run.kill_group(),
+        // It may be over before so many calls were made.
+        _ if run.is_over() => {}
         Moment::Runner(_) => run.signal(Signal::KILL),
         Moment::Guardian(_) => {
             let name = runs(&lab.project()).pop();
