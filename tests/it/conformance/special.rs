@@ -544,7 +544,9 @@ kill -TSTP $us
 while ! grep -q '^State:.T' /proc/$us/status; do patience 'the stop'; done
 : >gate
 kill -CONT $us
-wait $us
+# A shell with jobs also comes back from `wait` because of the stop.
+until wait $us; code=$?; ! kill -0 $us 2>/dev/null; do :; done
+exit $code
 "#;
 
 fn stopped_in_container(_: bool, found: &mut Found) -> (String, String) {
