@@ -214,7 +214,7 @@ impl Operators {
         }
         let home = folder(&shared.world);
         let mut outside = world.outside(index);
-        let mut env = tool::surroundings(&shared.world, shared.proxy);
+        let mut env = tool::surroundings(&shared.world, shared.proxy, Some(index));
         for key in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             let place = home.join("cache/helm").to_string_lossy().into_owned();
             env.push((key.to_string(), place));
