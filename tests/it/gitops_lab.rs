@@ -410,6 +410,47 @@ fn faults(lab: &Lab) {
 }
 
 #[test]
+fn nobody_waits_for_the_mesh_before_every_cluster_is_in_it() {
+    // A cluster that is lost and set up anew takes longer than a connection may take.
+    let lab = Lab::project_alone();
+    let plan = run(lab.alone_command(["plan", "story", "2.3", "--json"]))
+        .success()
+        .json();
+    let needs: BTreeMap<&str, Vec<&str>> = plan["tasks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|task| {
+            let needs = task["needs"].as_array().unwrap().iter();
+            (
+                task["key"].as_str().unwrap(),
+                needs.map(|key| key.as_str().unwrap()).collect(),
+            )
+        })
+        .collect();
+    for cluster in CLUSTERS {
+        let connected = format!("2.3/connected[{cluster}]");
+        let mut before = needs[connected.as_str()].clone();
+        let mut at = 0;
+        while at < before.len() {
+            for key in needs.get(before[at]).into_iter().flatten() {
+                if !before.contains(key) {
+                    before.push(key);
+                }
+            }
+            at += 1;
+        }
+        for other in CLUSTERS {
+            let enabled = format!("2.3/enable[{other}]");
+            assert!(
+                before.contains(&enabled.as_str()),
+                "{connected} does not wait for {enabled}"
+            );
+        }
+    }
+}
+
+#[test]
 fn a_host_that_takes_no_push_makes_story_3_1_fail_and_nothing_else_is_tried() {
     let lab = room();
     lab.lab(["hurt", "WORLD", "fault", "git-protected"])
