@@ -36,7 +36,10 @@ mod process;
 mod real;
 #[cfg(target_os = "linux")]
 mod rebuild;
+#[cfg(target_os = "linux")]
 mod rebuild_drill;
+#[cfg(target_os = "linux")]
+mod rebuild_larger;
 mod shrink;
 #[cfg(target_os = "linux")]
 mod small;
