@@ -37,7 +37,11 @@ pub struct Row {
 pub fn row(plan: &Plan, run: &Run, ix: TaskIx, at: Elapsed) -> Row {
     let task = plan.task(ix);
     let state = run.state(ix);
-    let (tone, word) = word(task, state);
+    let (tone, word) = match state {
+        // It is not tried again any more.
+        TaskState::Backoff { .. } if run.ended() => (Tone::Bad, "failed"),
+        state => word(task, state),
+    };
     let took = match state {
         TaskState::Running { since, .. } => {
             Some(run.spent(ix).saturating_add(at.saturating_sub(*since)))
@@ -110,6 +114,7 @@ fn why(plan: &Plan, run: &Run, ix: TaskIx, at: Elapsed) -> String {
         TaskState::InDoubt { attempt } => {
             format!("attempt {attempt} may have had its effect; its probe decides")
         }
+        TaskState::Backoff { why, .. } if run.ended() => why.clone(),
         TaskState::Backoff { next, until, why } => {
             format!(
                 "attempt {next} in {}: {why}",
@@ -117,9 +122,12 @@ fn why(plan: &Plan, run: &Run, ix: TaskIx, at: Elapsed) -> String {
             )
         }
         TaskState::Pending => {
-            let failed = plan
-                .tasks()
-                .find(|(ix, _)| matches!(run.outcome(*ix), Some(Outcome::Failed(_))));
+            let failed = plan.tasks().find(|(ix, _)| {
+                matches!(
+                    run.state(*ix),
+                    TaskState::Settled(Outcome::Failed(_)) | TaskState::Backoff { .. }
+                )
+            });
             let failed = failed.map(|(_, task)| task.key.as_str());
             why_open(None, standing(run), failed)
         }
