@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::drill::RUN;
 use crate::lab::{Lab, has_all, repository};
+use crate::rebuild::healthy;
 use crate::small::Small;
 
 /// A room in which `infra` has five machines, of which these are workers, and `apps` one.
@@ -146,6 +147,32 @@ fn workers_are_no_part_of_a_rebuild_and_a_lost_one_is_repaired_by_the_story() {
     hurt(&lab, "10.25.11.12", "wipe");
     lab.bootstrap(rebuild("infra-02", "infra-02")).success();
     lab.bootstrap(["verify", "story", "1.3"]).success();
+}
+
+#[test]
+fn law_10_a_run_that_waits_for_an_etcd_without_its_majority_says_what_to_do() {
+    let lab = healthy();
+    hurt(&lab, "10.25.11.14", "wipe");
+    hurt(&lab, "10.25.11.15", "wipe");
+    let said = lab.bootstrap(RUN).exit(1);
+    has_all(
+        &said.stderr,
+        &[
+            "waited 1200s for etcd is running; last seen: etcd absent",
+            "bootstrap rebuild apps asks, and says which way there is",
+        ],
+    );
+    // What it is sent to has an answer, and keeps the last copy.
+    let said = lab
+        .bootstrap(["rebuild", "apps", "--confirm", "apps"])
+        .exit(4);
+    has_all(
+        &said.stderr,
+        &[
+            "A control plane of apps still has etcd's data on its disk",
+            "nothing was touched",
+        ],
+    );
 }
 
 const WAITING: &str = r#"
