@@ -8,7 +8,9 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::cli::error::Error;
-use crate::cli::{Context, How, Output, ResumeHow, environment, exit, own_sessions, reopen};
+use crate::cli::{
+    Context, How, Output, ResumeHow, environment, exit, history, own_sessions, reopen,
+};
 use crate::engine::{Engine, Observer, interrupt};
 use crate::journal::{Journal, Record};
 use crate::observe::{Detached, Ending, JsonLines, Lines, Progress, Terminal, phases, view::Frame};
@@ -42,12 +44,13 @@ struct Session<'a> {
     _locks: Vec<Lock>,
 }
 
-/// `run` and `verify`.
+/// `run` and `verify`; of a rebuild the lock of the project is held already.
 pub(super) fn run(
     context: &Context,
     selection: Selection,
     extent: Extent,
     how: &How,
+    held: Option<Lock>,
 ) -> Result<u8, Error> {
     let project = Arc::new(context.project()?);
     let plan = Arc::new(make_plan(context, &project, &selection, extent)?);
@@ -62,7 +65,11 @@ pub(super) fn run(
         secrets_file: portable(&project.root, how.secrets.secrets_file.as_deref())?,
     };
     let workspace = Workspace::open_or_create(&project.root)?;
-    let locks = take_locks(&workspace, &project, &plan, None)?;
+    let mut locks = vec![match held {
+        Some(lock) => lock,
+        None => take_workspace_lock(&workspace, None)?,
+    }];
+    locks.extend(take_cluster_locks(&project, &plan, None)?);
     let survivors = end_what_is_left(&workspace)?;
     let now = Timestamp::now();
     let chance = u16::try_from(now.subsec_nanosecond().unsigned_abs() / 15_259).unwrap_or(0)
@@ -236,7 +243,8 @@ pub(super) fn open(context: &Context, wanted: Option<&str>) -> Result<Opened, Er
             Some(&error),
         )
     })?;
-    let (journal, loaded) = Journal::<Event>::open(&folder.journal())?;
+    let (journal, mut loaded) = Journal::<Event>::open(&folder.journal())?;
+    history::recall(&mut loaded.records, &folder);
     let Some(Event::RunStarted {
         selection, options, ..
     }) = loaded.records.first().map(|record| record.event.clone())
@@ -595,18 +603,7 @@ fn holder(run: Option<&str>) -> Holder {
     }
 }
 
-fn take_locks(
-    workspace: &Workspace,
-    project: &Project,
-    plan: &Plan,
-    run: Option<&str>,
-) -> Result<Vec<Lock>, Error> {
-    let mut locks = vec![take_workspace_lock(workspace, run)?];
-    locks.extend(take_cluster_locks(project, plan, run)?);
-    Ok(locks)
-}
-
-fn take_workspace_lock(workspace: &Workspace, run: Option<&str>) -> Result<Lock, Error> {
+pub(super) fn take_workspace_lock(workspace: &Workspace, run: Option<&str>) -> Result<Lock, Error> {
     take_lock(&workspace.lock_file(), &holder(run))
         .map_err(|error| busy(error, "another run works in this project"))
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::engine::Observer;
 use crate::journal::Record;
 use crate::observe::history::{self, Standing, fold};
-use crate::observe::view::{Counts, Frame, criteria, row, summary};
+use crate::observe::view::{Frame, criteria, row, summary};
 use crate::observe::words::{clean, command, count, cut, duration, limit, width};
 use crate::observe::{Ending, JsonLines, Lines, listing, report};
 use crate::plan::{Extent, Plan, Selection, make};
@@ -362,30 +362,37 @@ fn the_summary_ends_with_what_failed_and_how_to_go_on() {
 }
 
 #[test]
-fn what_did_not_start_says_what_it_needs() {
+fn law_12_the_end_of_a_run_and_status_give_the_same_reasons() {
     let plan = plan();
-    let mut run = Run::new(&plan);
-    let paper = Paper::default();
-    play(
-        &plan,
-        &mut run,
-        &mut Lines::new(paper.out(), false),
-        &story(&plan)[..1],
-    );
-    let why: Vec<String> = plan
-        .tasks()
-        .map(|(ix, _)| row(&plan, &run, ix, Duration::ZERO).why)
-        .collect();
-    assert_eq!(
-        why,
-        [
-            "ready",
-            "needs 1.1/look, which is not done",
-            "needs 1.1/look, which is not done",
-            "needs 1.3/apply[infra/infra-01], which is not done",
-        ]
-    );
-    assert_eq!(Counts::of(&plan, &run).words(), "4 tasks: 4 not started");
+    let events = story(&plan);
+    for end in [None, Some("failed"), Some("cancelled")] {
+        for upto in 1..events.len() {
+            let mut events = events[..upto].to_vec();
+            if end == Some("cancelled") {
+                let signal = json!({ "interrupted": { "signal": "SIGINT" } });
+                events.push((900_000, event(signal)));
+            }
+            events.extend(end.map(|result| (900_000, over(result))));
+            let mut run = Run::new(&plan);
+            play(
+                &plan,
+                &mut run,
+                &mut Lines::new(Paper::default().out(), false),
+                &events,
+            );
+            let told = fold(&records(&events), true).unwrap();
+            for ((ix, task), told) in plan.tasks().zip(told.tasks) {
+                let shown = row(&plan, &run, ix, Duration::ZERO).why;
+                assert_ne!(shown, "", "{} of {upto}", task.key);
+                // What is tried again says also when, which a journal does not know.
+                let shown = match shown.split_once(": ") {
+                    Some((when, why)) if when.starts_with("attempt ") => why,
+                    _ => shown.as_str(),
+                };
+                assert_eq!(shown, told.why, "{} of {upto}, {end:?}", task.key);
+            }
+        }
+    }
 }
 
 #[test]

@@ -38,7 +38,10 @@ mod real;
 mod real_gitops;
 #[cfg(target_os = "linux")]
 mod rebuild;
+#[cfg(target_os = "linux")]
 mod rebuild_drill;
+#[cfg(target_os = "linux")]
+mod rebuild_larger;
 mod shrink;
 #[cfg(target_os = "linux")]
 mod small;
