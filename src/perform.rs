@@ -29,6 +29,7 @@ use crate::workspace::RunFolder;
 pub mod ask;
 mod command;
 mod confirm;
+mod lasting;
 mod pace;
 mod scrub;
 pub mod secrets;

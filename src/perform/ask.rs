@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use minijinja::value::Value;
-use tokio::time::Instant;
 
 use crate::perform::command::Answer;
+use crate::perform::lasting::Lasting;
 use crate::perform::stage::PipeEnd;
 use crate::perform::tree;
 use crate::perform::{Stop, Work};
 use crate::plan::bind::Binder;
 use crate::playbook::{Argument, Ask, Body, How, Probe, ProbeQuestion, Question};
+use crate::process::Stopwatch;
 use crate::run::{Failure, FailureKind};
 use crate::template::{self, Scope};
 
@@ -52,6 +53,8 @@ enum State {
 
 /// The pause between two questions of which the first was not answered.
 const AGAIN: Duration = Duration::from_secs(2);
+/// Through so many states that have to last, and do not, something may go before it is said that it cannot be told.
+const CHANGES: u32 = 6;
 
 impl Work<'_> {
     /// Asks. With patience, an unknown answer is asked again for as long as the probe says before it counts.
@@ -83,10 +86,13 @@ impl Work<'_> {
             Question::Probe(asked) => self.definition(asked)?.settle,
         };
         let settle = self.performer.settings.pace.grace(settle);
-        let begun = Instant::now();
+        let mut unmet = Lasting::new();
         loop {
             let verdict = self.ask(question, scope, true).await?;
-            if !matches!(verdict, Verdict::Unmet(_)) || begun.elapsed() >= settle {
+            if !matches!(verdict, Verdict::Unmet(_))
+                || settle.is_zero()
+                || unmet.see(verdict.word(), settle)
+            {
                 return Ok(verdict);
             }
             self.sleep(AGAIN).await?;
@@ -187,22 +193,26 @@ impl Work<'_> {
             })?;
         let pace = self.performer.settings.pace;
         let (settle, steady) = (pace.wait(probe.settle), pace.grace(probe.settle));
-        let begun = Instant::now();
+        let begun = Stopwatch::start();
+        let mut lasting = Lasting::new();
         loop {
             let state = Box::pin(self.ask_once(probe, &scope)).await?;
             match &state {
                 State::Named(name)
-                    if patient
-                        && probe.steady.iter().any(|(state, _)| state == name)
-                        && begun.elapsed() < steady =>
+                    if patient && probe.steady.iter().any(|(state, _)| state == name) =>
                 {
-                    self.sleep(AGAIN).await?;
+                    if lasting.see(name, steady) {
+                        return Ok(state);
+                    }
+                    if lasting.changes() > CHANGES {
+                        let why = format!("it does not stay as it is: {name} last");
+                        return Ok(State::Unknown(why));
+                    }
                 }
-                State::Unknown(_) if patient && begun.elapsed() < settle => {
-                    self.sleep(AGAIN).await?;
-                }
+                State::Unknown(_) if patient && begun.elapsed() < settle => lasting.is_over(),
                 State::Named(_) | State::Unknown(_) => return Ok(state),
             }
+            self.sleep(AGAIN).await?;
         }
     }
 

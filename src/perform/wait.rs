@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::perform::lasting::Lasting;
 use crate::perform::{Stop, Verdict, Work};
 use crate::playbook::{Question, Until};
 use crate::process::Stopwatch;
@@ -33,7 +34,7 @@ impl Work<'_> {
         let within = pace.wait(until.within);
         let begun = Stopwatch::start();
         let mut last = String::new();
-        let mut lost_since: Option<Stopwatch> = None;
+        let mut lost = Lasting::new();
         loop {
             let verdict = self.ask(&until.question, scope, false).await?;
             if verdict.seen() != last {
@@ -50,12 +51,12 @@ impl Work<'_> {
                 });
             }
             if !until.lost.is_empty() && is_lost(until, &verdict) {
-                let since = *lost_since.get_or_insert_with(Stopwatch::start);
-                if since.elapsed() >= pace.grace(until.lost_after) || begun.elapsed() >= within {
+                let lasts = lost.see("lost", pace.grace(until.lost_after));
+                if lasts || begun.elapsed() >= within {
                     return Ok(Waited::Lost { seen: last });
                 }
             } else {
-                lost_since = None;
+                lost.is_over();
             }
             let elapsed = begun.elapsed();
             if elapsed >= within {

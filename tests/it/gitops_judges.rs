@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 use crate::lab::{Lab, run};
 
 /// The folders of the judges and of the published schemas; nothing where they are not built.
-fn judges() -> Option<(PathBuf, PathBuf)> {
+pub(crate) fn judges() -> Option<(PathBuf, PathBuf)> {
     let folder = |name| std::env::var_os(name).map(PathBuf::from);
     Some((folder("BOOTSTRAP_JUDGES")?, folder("BOOTSTRAP_SCHEMAS")?))
 }
 
-fn yaml(text: &str) -> Vec<Value> {
+pub(crate) fn yaml(text: &str) -> Vec<Value> {
     let mut documents: Vec<Value> = serde_yaml::from_multiple(text).unwrap();
     documents.retain(|document| !document.is_null());
     documents
@@ -77,7 +77,7 @@ fn kustomizations(lab: &Lab, cluster: &str) -> Vec<(String, String)> {
 }
 
 /// What Flux would apply for a cluster, by Kustomization.
-fn applied(lab: &Lab, judges: &Path, cluster: &str) -> BTreeMap<String, Vec<Value>> {
+pub(crate) fn applied(lab: &Lab, judges: &Path, cluster: &str) -> BTreeMap<String, Vec<Value>> {
     let settings = settings(lab, cluster);
     kustomizations(lab, cluster)
         .into_iter()
@@ -151,6 +151,95 @@ fn every_entry_point_builds_with_every_clusters_settings_and_gives_the_same_obje
             kinds.into_iter().collect::<Vec<_>>(),
             ["ConfigMap", "Kustomization"]
         );
+    }
+}
+
+/// The folders below `kubernetes/` that kustomize can build.
+fn folders(lab: &Lab) -> Vec<String> {
+    let mut found = Vec::new();
+    let mut left = vec![lab.project().join("kubernetes")];
+    while let Some(folder) = left.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                left.push(path);
+            } else if path.ends_with("kustomization.yaml") {
+                let relative = folder.strip_prefix(lab.project()).unwrap();
+                found.push(relative.to_str().unwrap().to_owned());
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// Objects in an order of their own, so that two lists can be compared as sets of JSON.
+fn as_set(objects: &[Value]) -> BTreeSet<String> {
+    let set: BTreeSet<String> = objects.iter().map(Value::to_string).collect();
+    assert_eq!(set.len(), objects.len(), "an object is there twice");
+    set
+}
+
+#[test]
+#[ignore = "needs the judges: make fidelity"]
+fn the_labs_kustomize_and_substitution_give_the_objects_of_the_real_ones() {
+    let Some((judges, _)) = judges() else { return };
+    let lab = Lab::new();
+    run(lab.alone_command(["render", "kubernetes"])).success();
+    let played = |words: &[&str]| {
+        let mut command = lab.command(env!("CARGO_BIN_EXE_lab"));
+        command.arg("exec").arg(lab.world()).arg("--").args(words);
+        run(command).success().stdout
+    };
+    let folders = folders(&lab);
+    assert!(folders.len() > 20, "{folders:?}");
+    for folder in &folders {
+        let mut build = lab.command(judges.join("kustomize"));
+        build.args(["build", folder]);
+        let real = yaml(&run(build).success().stdout);
+        let ours = yaml(&played(&["kustomize", "build", folder]));
+        assert!(!real.is_empty(), "{folder}");
+        assert_eq!(as_set(&ours), as_set(&real), "{folder}");
+    }
+    let entries: BTreeSet<String> = ["infra", "apps"]
+        .iter()
+        .flat_map(|cluster| kustomizations(&lab, cluster))
+        .map(|(_, path)| path.trim_start_matches("./").to_owned())
+        .collect();
+    let left: Vec<&String> = entries
+        .iter()
+        .filter(|path| !folders.contains(path))
+        .collect();
+    assert_eq!(left, [] as [&String; 0], "no entry point is left out");
+    let world = lab.world().to_str().unwrap().to_owned();
+    let substitute = ["exec", &world, "--", "flux", "envsubst", "--strict"];
+    for cluster in ["infra", "apps"] {
+        let settings = settings(&lab, cluster);
+        for path in &entries {
+            let mut build = lab.command(judges.join("kustomize"));
+            build.args(["build", path]);
+            let built = run(build).success().stdout;
+            let flux = judges.join("flux");
+            let real = piped(&lab, &flux, &["envsubst", "--strict"], &settings, &built);
+            let program = Path::new(env!("CARGO_BIN_EXE_lab"));
+            let ours = piped(&lab, program, &substitute, &settings, &built);
+            assert_eq!(ours, real, "{path} in {cluster}");
+        }
+    }
+    // A name that nobody defines is refused by both.
+    let text = "a: ${NOBODY_DEFINES_THIS}\n";
+    lab.write("undefined.yaml", text);
+    for (program, words) in [
+        (judges.join("flux"), &substitute[4..]),
+        (PathBuf::from(env!("CARGO_BIN_EXE_lab")), &substitute[..]),
+    ] {
+        let mut command = lab.command(program);
+        command
+            .args(words)
+            .stdin(fs::File::open(lab.project().join("undefined.yaml")).unwrap());
+        run(command)
+            .exit(1)
+            .says(&["variable not set (strict mode): \"NOBODY_DEFINES_THIS\""]);
     }
 }
 
@@ -258,10 +347,8 @@ fn ciliums_real_chart_takes_the_values_and_makes_what_the_stories_ask_for() {
     }
 }
 
-/// Kinds for which no definition is published as a Go module at the pinned version, and those of Kubernetes itself (the real API server judges
-/// them).
-const UNJUDGED: &str =
-    "HelmRelease,ExternalSecret,ClusterSecretStore,Namespace,ConfigMap,Service,Deployment,Secret";
+/// Kinds of Kubernetes itself: the real API server judges them.
+const UNJUDGED: &str = "Namespace,ConfigMap,Service,Deployment,Secret";
 
 #[test]
 #[ignore = "needs the judges: make fidelity"]
@@ -302,20 +389,7 @@ fn every_object_is_of_the_published_shape() {
     assert!(known > 30, "{known} shapes");
     let mut wrong = String::new();
     for cluster in ["infra", "apps"] {
-        let mut objects: Vec<Value> = applied(&lab, &judges, cluster)
-            .into_values()
-            .flatten()
-            .collect();
-        for name in ["infrastructure", "workloads"] {
-            objects.extend(yaml(
-                &lab.read(&format!("kubernetes/clusters/{cluster}/{name}.yaml")),
-            ));
-        }
-        objects.extend(
-            ["loadbalancer", "mesh-policy"]
-                .iter()
-                .flat_map(|name| test_object(&lab, cluster, name)),
-        );
+        let objects = objects(&lab, &judges, cluster);
         let text: Vec<String> = objects.iter().map(Value::to_string).collect();
         fs::write(lab.project().join("objects.yaml"), text.join("\n---\n")).unwrap();
         let mut conform = lab.command(judges.join("kubeconform"));
@@ -344,6 +418,25 @@ fn every_object_is_of_the_published_shape() {
         );
     }
     assert_eq!(wrong, "");
+}
+
+/// Every object that a cluster gets of the rendered tree, and what the tests of the playbook make.
+pub(crate) fn objects(lab: &Lab, judges: &Path, cluster: &str) -> Vec<Value> {
+    let mut objects: Vec<Value> = applied(lab, judges, cluster)
+        .into_values()
+        .flatten()
+        .collect();
+    for name in ["cluster-settings", "infrastructure", "workloads"] {
+        objects.extend(yaml(
+            &lab.read(&format!("kubernetes/clusters/{cluster}/{name}.yaml")),
+        ));
+    }
+    objects.extend(
+        ["loadbalancer", "mesh-policy"]
+            .iter()
+            .flat_map(|name| test_object(lab, cluster, name)),
+    );
+    objects
 }
 
 /// What a test of the playbook makes.

@@ -167,6 +167,11 @@ impl Lab {
         Self { folder }
     }
 
+    /// Leaves everything where it is, for a person who wants to look at it; tells where.
+    pub(crate) fn keep(self) -> PathBuf {
+        self.folder.keep()
+    }
+
     /// Where everything is.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()

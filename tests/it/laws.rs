@@ -73,6 +73,38 @@ fn law_02_what_could_not_be_asked_is_no_work_to_do() {
     assert!(!house.has("rack/attic/awake"), "it acted on an unknown");
 }
 
+/// Where an answer takes longer than a state has to last, one wrong answer would be enough; so it is seen several times at least.
+#[test]
+fn law_02_one_slow_answer_is_not_believed_to_last() {
+    let small = Small::of(
+        r#"
+probes:
+  disk:
+    title: Is the disk empty?
+    settle: 1ms
+    steady: [silent, full]
+    ask:
+      - run: [sh, -c, "echo asked >>asked; echo $(($(wc -l <asked)))"]
+        answers:
+          silent: "json == 1 or json == 4"
+          full: "json == 2 or json == 3"
+          empty: json == 5
+stories:
+  - id: "1.1"
+    title: Small
+    steps:
+      - id: wipe
+        unless: { probe: disk, is: empty }
+        exec: [touch, wiped]
+"#,
+    );
+    let mut command = small.lab.alone_command(["run", "story", "1.1"]);
+    command.env("BOOTSTRAP_TIME_SCALE", "1000");
+    run(command).success();
+    assert_eq!(small.read("asked").lines().count(), 5);
+    assert!(!small.has("wiped"), "it acted on a moment");
+}
+
 #[test]
 fn law_03_the_intent_is_on_disk_before_the_effect() {
     let look = "grep '{\\\"attempt-started\\\":{\\\"task\\\":\\\"1.1/wake.home/{{ node.name }}.\\\"' \

@@ -35,6 +35,8 @@ mod process;
 #[cfg(target_os = "linux")]
 mod real;
 #[cfg(target_os = "linux")]
+mod real_gitops;
+#[cfg(target_os = "linux")]
 mod rebuild;
 #[cfg(target_os = "linux")]
 mod rebuild_drill;

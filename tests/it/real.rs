@@ -1,26 +1,21 @@
 //! Worlds with real control planes. Most of these tests need the real programs (`make real-tools`), whose folder is in `BOOTSTRAP_REAL`.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "what is waited for is other processes"
-)]
+#![expect(clippy::disallowed_methods, reason = "the drill kills a keeper")]
 
 use std::fs;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
 use crate::lab::{Lab, run};
+use crate::wait::eventually_or;
 
 const RUN: [&str; 6] = ["run", "story", "1.3", "--yes", "--output", "plain"];
 const INFRA: [&str; 3] = ["10.25.11.11", "10.25.11.12", "10.25.11.13"];
-/// Never reached, unless something is wrong.
-const TOO_LONG: Duration = Duration::from_secs(120);
 
 /// A world with real control planes, and its processes ended when the test is over.
-struct Real {
-    lab: Lab,
+pub(crate) struct Real {
+    pub(crate) lab: Lab,
 }
 
 impl Drop for Real {
@@ -31,7 +26,7 @@ impl Drop for Real {
 }
 
 impl Real {
-    fn new(more: &[&str]) -> Self {
+    pub(crate) fn new(more: &[&str]) -> Self {
         let tools = std::env::var("BOOTSTRAP_REAL").expect("make fidelity says where they are");
         let mut words = vec!["--real", "--tools", &tools];
         if !more.contains(&"--speed") {
@@ -44,13 +39,13 @@ impl Real {
     }
 
     /// `kubectl …` in the room, with the kubeconfig that the run has written.
-    fn kubectl(&self, cluster: &str, words: &[&str]) -> crate::lab::Outcome {
+    pub(crate) fn kubectl(&self, cluster: &str, words: &[&str]) -> crate::lab::Outcome {
         let own = ["kubectl", "--kubeconfig", "kubernetes/kubeconfig"];
         self.exec(&[&own[..], &["--context", cluster], words].concat())
     }
 
     /// A command in the room.
-    fn exec(&self, words: &[&str]) -> crate::lab::Outcome {
+    pub(crate) fn exec(&self, words: &[&str]) -> crate::lab::Outcome {
         let mut command = self.lab.command(env!("CARGO_BIN_EXE_lab"));
         command
             .arg("exec")
@@ -60,23 +55,20 @@ impl Real {
         run(command)
     }
 
-    fn processes(&self) -> usize {
+    pub(crate) fn processes(&self) -> usize {
         marked(&self.lab.world().join("real"))
     }
 
     /// Waits until something is so.
     #[track_caller]
     fn until(&self, what: &str, mut so: impl FnMut(&Self) -> bool) {
-        let begun = Instant::now();
-        while !so(self) {
-            assert!(
-                begun.elapsed() < TOO_LONG,
-                "{what}\n{}",
-                fs::read_to_string(self.lab.world().join("real/log/keeper.log"))
-                    .unwrap_or_default()
-            );
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        eventually_or(
+            || so(self).then_some(()),
+            || {
+                let log = self.lab.world().join("real/log/keeper.log");
+                format!("{what}\n{}", fs::read_to_string(log).unwrap_or_default())
+            },
+        );
     }
 
     fn keeper(&self) -> u64 {
@@ -222,33 +214,6 @@ fn losses(real: &Real) {
 
 #[test]
 #[ignore = "needs the real programs: make fidelity"]
-fn from_metal_to_gitops_with_real_kubernetes_helm_flux_and_cilium_and_again_without_a_change() {
-    let real = Real::new(&["--speed", "6"]);
-    fs::copy(
-        crate::lab::repository().join(".gitignore"),
-        real.lab.project().join(".gitignore"),
-    )
-    .unwrap();
-    let project = real.lab.project();
-    real.lab
-        .lab(["git", "WORLD", project.to_str().unwrap()])
-        .success();
-    let words = ["run", "story", "3.3", "--yes", "--output", "plain"];
-    real.lab.bootstrap(words).success();
-    for story in ["2.1", "2.2", "2.3", "2.4", "2.5", "3.1", "3.2", "3.3"] {
-        real.lab.bootstrap(["verify", "story", story]).success();
-    }
-    // What the room has no place for is refused by the real definitions.
-    let log = fs::read_to_string(real.lab.world().join("real/log/keeper.log")).unwrap();
-    assert!(!log.contains(" 422 "), "{log}");
-    let writes = real.lab.calls("helm upgrade").len() + real.lab.calls("kubectl apply").len();
-    real.lab.bootstrap(words).success();
-    let again = real.lab.calls("helm upgrade").len() + real.lab.calls("kubectl apply").len();
-    assert_eq!(writes, again);
-}
-
-#[test]
-#[ignore = "needs the real programs: make fidelity"]
 fn no_process_outlives_its_keeper_its_world_or_the_last_who_works_there() {
     let real = Real::new(&["--linger", "1"]);
     real.lab.bootstrap(RUN).success();
@@ -258,10 +223,9 @@ fn no_process_outlives_its_keeper_its_world_or_the_last_who_works_there() {
 
     // What they knew is there again when somebody comes.
     real.kubectl("infra", &["version"]).code.unwrap_or_default();
-    let begun = Instant::now();
-    while real.kubectl("infra", &["get", "nodes"]).code != Some(0) {
-        assert!(begun.elapsed() < TOO_LONG, "the cluster does not come back");
-    }
+    real.until("the cluster comes back", |real| {
+        real.kubectl("infra", &["get", "nodes"]).code == Some(0)
+    });
 
     // The keeper is killed.
     assert!(real.processes() > 6);

@@ -163,7 +163,10 @@ pub(crate) fn wrong(lab: &Lab, way: Way, before: &Value, since: usize) -> Vec<St
                 wrong.push(format!("what was there already was emptied: {line}"));
             }
             if !way.resets().iter().any(|ip| line.contains(ip)) {
-                wrong.push(format!("this machine was not to be emptied: {line}"));
+                wrong.push(format!(
+                    "this machine was not to be emptied: {line} (exit {:?})",
+                    call.exit
+                ));
             }
         }
     }

@@ -2,7 +2,7 @@
 //! cluster, and nothing is emptied twice.
 //!
 //! `make drill-rebuild` tries as many schedules of each way as one likes. One that failed is made as small as it still fails, and is printed
-//! with the command that tries it again: `DRILL='Node 17 fault:unavailable line:20'`.
+//! with the command that tries it again: `DRILL='Node 17 fault:unavailable line:20'`. With `BOOTSTRAP_DRILL_KEEP=yes` its folder stays.
 
 use std::fmt;
 use std::fmt::Write as _;
@@ -167,6 +167,9 @@ impl Drill {
         let mut wrong = wrong(&lab, self.way, &before, since);
         if code != Some(0) {
             wrong.push(format!("law 5: exit codes {how}\n{said}"));
+        }
+        if !wrong.is_empty() && std::env::var_os("BOOTSTRAP_DRILL_KEEP").is_some() {
+            wrong.push(format!("all of it is in {}", lab.keep().display()));
         }
         (wrong, how)
     }

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::answer::Answer;
 use crate::clock;
 use crate::cobra;
-use crate::fault;
+use crate::fault::{self, Fault};
 use crate::real::{self, Setup, keeper};
 use crate::site::Site;
 use crate::text::{lines, pretty};
@@ -249,10 +249,7 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
         Word::Hurt {
             world,
             what: Hurt::Fault { spec },
-        } => change(&world, |world| {
-            world.befall(&spec)?;
-            Ok(format!("lab: from now on: {spec}\n"))
-        }),
+        } => befall(&world, &spec),
         Word::Heal { world, ip } => change(&world, |world| {
             if world.relieve(&ip) {
                 return Ok(format!("lab: no longer: {ip}\n"));
@@ -310,6 +307,9 @@ fn new(
         site,
         faults,
     })?;
+    if setup.is_some() {
+        world.faults.iter().try_for_each(real::plays)?;
+    }
     let specs: Vec<&str> = world
         .faults
         .iter()
@@ -459,6 +459,16 @@ fn hurt(path: &Path, ip: &str, how: How) -> Result<String, String> {
             "lab: {ip}: {}\n",
             format!("{how:?}").to_lowercase()
         ))
+    })
+}
+
+fn befall(path: &Path, spec: &str) -> Result<String, String> {
+    if Setup::of(path).is_some() {
+        real::plays(&Fault::parse(spec)?)?;
+    }
+    change(path, |world| {
+        world.befall(spec)?;
+        Ok(format!("lab: from now on: {spec}\n"))
     })
 }
 

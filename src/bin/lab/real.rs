@@ -25,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::fault::{Fault, Kind};
 use crate::site::Site;
 
 /// The tools that are real in a real world; the others are played.
@@ -95,6 +96,17 @@ impl Setup {
             folder(world).join("setup.json"),
             serde_json::to_string(self)?,
         )
+    }
+}
+
+/// Refuses a fault that a world with real control planes cannot play.
+pub(crate) fn plays(fault: &Fault) -> Result<(), String> {
+    match fault.kind {
+        Kind::ImageMissing => Err(format!(
+            "`{}` cannot be played in a world with real control planes: kwok starts every pod there, whatever its image; a played world can",
+            fault.spec
+        )),
+        _ => Ok(()),
     }
 }
 

@@ -87,6 +87,11 @@ impl World {
         self.faults.iter().any(|fault| fault.kind == kind)
     }
 
+    /// Returns whether a fault lasts that concerns this.
+    pub(crate) fn suffers(&self, kind: Kind, about: &str) -> bool {
+        self.faults.iter().any(|fault| fault.concerns(kind, about))
+    }
+
     /// Fires a fault that counts times, if one is left for this.
     pub(crate) fn fires(&mut self, kind: Kind, about: &str) -> bool {
         let armed = self

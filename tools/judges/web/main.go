@@ -1,19 +1,23 @@
 // web is the world outside of the clusters, as far as they read it: a registry, a Git server and files to download, under the names of the
 // real hosts. It listens on loopback only; the lab's proxy leads there.
 //
-// usage: web FOLDER ADDRESS
+// usage: web FOLDER ADDRESS STRANGERS
+//
+// Both addresses serve the same, but on the second one nobody knows the password of the Git repository.
 //
 // FOLDER holds server.crt and server.key, files/HOST/PATH (what can be downloaded), and settings.json, which is read at every request:
 //
-//	{"git": {"host": "github.com", "path": "owner/name", "folder": "/…/remote.git", "password": "…"}, "registries": ["ghcr.io", …]}
+//	{"git": {"host": "github.com", "path": "owner/name", "folder": "/…/remote.git", "password": "…"}, "registries": ["ghcr.io", …],
+//	 "missing": ["cilium", …]}
+//
+// Whoever reads from a registry does not find a repository whose last name is among the missing ones.
 package main
 
 import (
 	"bytes"
-	"context"
 	"crypto/subtle"
+	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"log"
@@ -38,6 +42,7 @@ type settings struct {
 		Password string `json:"password"`
 	} `json:"git"`
 	Registries []string `json:"registries"`
+	Missing    []string `json:"missing"`
 }
 
 type web struct {
@@ -75,10 +80,37 @@ func (w *web) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
 		}
 	}
 	if slices.Contains(read.Registries, host) {
+		reads := request.Method == http.MethodGet || request.Method == http.MethodHead
+		if parts := strings.Split(rest, "/"); reads && slices.ContainsFunc(read.Missing, func(name string) bool { return named(parts, name) }) {
+			answer.Header().Set("Content-Type", "application/json")
+			answer.WriteHeader(http.StatusNotFound)
+			fmt.Fprint(answer, `{"errors":[{"code":"NAME_UNKNOWN","message":"repository name not known to registry"}]}`)
+			return
+		}
 		w.registries[host].ServeHTTP(answer, request)
 		return
 	}
 	w.file(answer, request, host)
+}
+
+// named says whether the path of a registry's request, v2/SOME/NAME/manifests/TAG, is about a repository whose last name this is.
+func named(parts []string, name string) bool {
+	for at := 2; at < len(parts); at++ {
+		if parts[at] == "manifests" || parts[at] == "tags" {
+			return parts[at-1] == name
+		}
+	}
+	return false
+}
+
+// strangers serves the same to people whose password is not believed.
+type strangers struct{ *web }
+
+func (s strangers) ServeHTTP(answer http.ResponseWriter, request *http.Request) {
+	if request.Header.Get("Authorization") != "" {
+		request.SetBasicAuth("stranger", "")
+	}
+	s.web.ServeHTTP(answer, request)
 }
 
 // file gives what lies in the folder of the host; a path that leads out of it is refused by the root.
@@ -142,10 +174,7 @@ func (w *web) git(answer http.ResponseWriter, request *http.Request, read settin
 	handler.ServeHTTP(answer, request)
 }
 
-func run(folder, address string) error {
-	if host, _, err := net.SplitHostPort(address); err != nil || !net.ParseIP(host).IsLoopback() {
-		return fmt.Errorf("%s is no address of loopback", address)
-	}
+func run(folder string, addresses [2]string) error {
 	served := &web{folder: folder, registries: map[string]http.Handler{}}
 	read, err := served.settings()
 	if err != nil {
@@ -154,20 +183,30 @@ func run(folder, address string) error {
 	for _, host := range read.Registries {
 		served.registries[host] = registry.New(registry.Logger(log.New(io.Discard, "", 0)))
 	}
-	server := &http.Server{Addr: address, Handler: served, ReadHeaderTimeout: 10 * time.Second}
-	err = server.ListenAndServeTLS(filepath.Join(folder, "server.crt"), filepath.Join(folder, "server.key"))
-	if errors.Is(err, http.ErrServerClosed) {
-		return nil
+	ended := make(chan error)
+	for at, handler := range []http.Handler{served, strangers{served}} {
+		if host, _, err := net.SplitHostPort(addresses[at]); err != nil || !net.ParseIP(host).IsLoopback() {
+			return fmt.Errorf("%s is no address of loopback", addresses[at])
+		}
+		server := &http.Server{
+			Addr: addresses[at], Handler: handler, ReadHeaderTimeout: 10 * time.Second,
+			// One request a connection, so that the proxy can lead the next one elsewhere.
+			TLSNextProto: map[string]func(*http.Server, *tls.Conn, http.Handler){},
+		}
+		server.SetKeepAlivesEnabled(false)
+		go func() {
+			ended <- server.ListenAndServeTLS(filepath.Join(folder, "server.crt"), filepath.Join(folder, "server.key"))
+		}()
 	}
-	return errors.Join(err, server.Shutdown(context.Background()))
+	return <-ended
 }
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: web FOLDER ADDRESS")
+	if len(os.Args) != 4 {
+		fmt.Fprintln(os.Stderr, "usage: web FOLDER ADDRESS STRANGERS")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2]); err != nil {
+	if err := run(os.Args[1], [2]string{os.Args[2], os.Args[3]}); err != nil {
 		fmt.Fprintln(os.Stderr, "web:", err)
 		os.Exit(1)
 	}

@@ -51,7 +51,7 @@ pub(crate) struct Shared {
     /// Where the API server of each cluster listens.
     pub(crate) servers: Mutex<BTreeMap<usize, u16>>,
     /// Where what is outside of the room is served.
-    pub(crate) web: Mutex<Option<u16>>,
+    pub(crate) web: Mutex<Option<web::Ports>>,
     /// What goes through the proxy now.
     pub(crate) connections: Connections,
     /// The world as it was last seen.

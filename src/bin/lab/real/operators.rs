@@ -214,7 +214,7 @@ impl Operators {
         }
         let home = folder(&shared.world);
         let mut outside = world.outside(index);
-        let mut env = tool::surroundings(&shared.world, shared.proxy);
+        let mut env = tool::surroundings(&shared.world, shared.proxy, Some(index));
         for key in ["HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME"] {
             let place = home.join("cache/helm").to_string_lossy().into_owned();
             env.push((key.to_string(), place));
@@ -255,8 +255,9 @@ impl Operators {
         let file = format!("{index}.real.json");
         let place = shared.world.join(kubernetes::FOLDER);
         fs::create_dir_all(&place)?;
-        replace(&place.join(&file), &text)?;
+        // Only now does nobody sweep the folder; what is swept are files that the world does not name.
         Folder::new(&shared.world).change(|world| {
+            replace(&place.join(&file), &text)?;
             world.saw(index, &file, seen.clone());
             // Others may have written other records meanwhile.
             for (name, records) in &outside.zone {
@@ -275,7 +276,8 @@ impl Operators {
                     fault.fired += 1;
                 }
             }
-        })?;
+            io::Result::Ok(())
+        })??;
         self.told = Some(told);
         Ok(())
     }

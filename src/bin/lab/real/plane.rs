@@ -22,6 +22,7 @@ use super::node::{self, Kubelet};
 use super::program::{Running, Start};
 use super::{agent, folder, tool};
 use crate::facts::Facts;
+use crate::fault::Kind;
 use crate::kube::{Entry, Kubeconfig};
 use crate::pki;
 use crate::world::{KubeNode, World};
@@ -301,7 +302,7 @@ impl Plane {
             program: self.shared.setup.tools.join(name),
             argv: argv.to_vec(),
             // Whatever one of them would call outside ends at the proxy.
-            env: tool::surroundings(&self.shared.world, self.shared.proxy),
+            env: tool::surroundings(&self.shared.world, self.shared.proxy, Some(self.index)),
             log: folder(&self.shared.world)
                 .join("log")
                 .join(format!("{}-{name}.log", self.name)),
@@ -513,7 +514,8 @@ impl Plane {
         }
         for known in nodes {
             let path = format!("/api/v1/nodes/{}", known.name);
-            let kubelet = Kubelet::of(world, known, networked.contains(&known.name));
+            let plugged = !world.suffers(Kind::CniMissing, &known.ip);
+            let kubelet = Kubelet::of(world, known, plugged && networked.contains(&known.name));
             if !self.told.contains_key(&known.name) {
                 self.tell(&path, "kubelet", &node::object(known))?;
             }

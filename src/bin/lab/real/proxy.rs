@@ -8,6 +8,9 @@ use std::net::{IpAddr, Shutdown, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
 use super::keeper::Shared;
 use super::web;
 use crate::world::Port;
@@ -75,7 +78,8 @@ fn attend(mut near: TcpStream, shared: &Shared) -> io::Result<()> {
         words.next().unwrap_or_default(),
     );
     let met = if method == "CONNECT" {
-        outside(target, shared).unwrap_or_else(|| meet(target, shared))
+        let cluster = cluster(&head);
+        outside(target, cluster, shared).unwrap_or_else(|| meet(target, shared))
     } else {
         Err(format!("the lab's proxy leads nowhere outside: {target}"))
     };
@@ -107,13 +111,40 @@ fn head(stream: &mut TcpStream) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&head).into_owned())
 }
 
+/// How the names begin by which the programs of the clusters are known to the proxy.
+const PROGRAMS: &str = "cluster-";
+
+/// Returns the name by which the programs of a cluster are known to the proxy.
+pub(crate) fn name(cluster: usize) -> String {
+    format!("{PROGRAMS}{cluster}")
+}
+
+/// Returns the cluster whose programs ask, if they are of one.
+fn cluster(head: &str) -> Option<usize> {
+    let said = head.lines().find_map(|line| {
+        let (name, value) = line.split_once(':')?;
+        name.eq_ignore_ascii_case("proxy-authorization")
+            .then_some(value)
+    })?;
+    let text = STANDARD.decode(said.trim().strip_prefix("Basic ")?).ok()?;
+    let text = String::from_utf8(text).ok()?;
+    let (user, _) = text.split_once(':')?;
+    user.strip_prefix(PROGRAMS)?.parse().ok()
+}
+
 /// Connects to a host of the outside that is served here; nothing if it is none.
-fn outside(target: &str, shared: &Shared) -> Option<Result<(String, TcpStream), String>> {
+fn outside(
+    target: &str,
+    cluster: Option<usize>,
+    shared: &Shared,
+) -> Option<Result<(String, TcpStream), String>> {
     let host = target.strip_suffix(":443")?;
-    if !web::serves(&shared.world().site, host) {
+    let world = shared.world();
+    if !web::serves(&world.site, host) {
         return None;
     }
-    let port = *shared.web.lock().unwrap_or_else(PoisonError::into_inner);
+    let ports = *shared.web.lock().unwrap_or_else(PoisonError::into_inner);
+    let port = ports.map(|ports| web::port(&world, ports, cluster));
     let far = port.and_then(|port| TcpStream::connect(("127.0.0.1", port)).ok());
     let refused = || format!("dial tcp {host}:443: connect: connection refused");
     Some(far.map(|far| (String::new(), far)).ok_or_else(refused))
@@ -190,4 +221,26 @@ fn both_ways(near: &TcpStream, far: &TcpStream) -> io::Result<()> {
     near_out.shutdown(Shutdown::Write).ok();
     up.join().ok();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{cluster, name};
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD;
+
+    #[test]
+    fn programs_of_a_cluster_say_which_one_and_people_say_nothing() {
+        let said = STANDARD.encode(format!("{}:", name(1)));
+        let head = format!("CONNECT a:443 HTTP/1.1\r\nProxy-Authorization: Basic {said}\r\n\r\n");
+        assert_eq!(cluster(&head), Some(1));
+        assert_eq!(cluster("CONNECT a:443 HTTP/1.1\r\nHost: a\r\n\r\n"), None);
+        let other = STANDARD.encode("somebody:x");
+        assert_eq!(
+            cluster(&format!(
+                "CONNECT a:443 HTTP/1.1\r\nproxy-authorization: Basic {other}\r\n\r\n"
+            )),
+            None
+        );
+    }
 }

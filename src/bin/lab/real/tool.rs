@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use super::{Setup, folder, keeper, web};
+use super::{Setup, folder, keeper, proxy, web};
 
 /// Runs the real tool to its end; returns its exit code.
 pub(crate) fn run(name: &str, world: &Path, argv: &[String]) -> Result<u8, String> {
@@ -20,7 +20,7 @@ pub(crate) fn run(name: &str, world: &Path, argv: &[String]) -> Result<u8, Strin
     #[expect(clippy::disallowed_methods, reason = "this is the real tool")]
     let mut command = Command::new(&program);
     command.args(argv);
-    for (key, value) in surroundings(world, port) {
+    for (key, value) in surroundings(world, port, None) {
         command.env(key, value);
     }
     let status = command
@@ -49,11 +49,16 @@ pub(crate) fn is_played(name: &str, argv: &[String]) -> bool {
         })
 }
 
-/// Returns what makes a program go through the room's proxy, which leads nowhere outside.
-pub(crate) fn surroundings(world: &Path, proxy: u16) -> Vec<(String, String)> {
+/// Returns what makes a program go through the room's proxy, which leads nowhere outside. What runs in a cluster says which one that is.
+pub(crate) fn surroundings(
+    world: &Path,
+    port: u16,
+    cluster: Option<usize>,
+) -> Vec<(String, String)> {
     let authority = web::authority(world).to_string_lossy().into_owned();
     let mut all = vec![("SSL_CERT_FILE".to_string(), authority)];
-    let through = format!("http://127.0.0.1:{proxy}");
+    let who = cluster.map_or_else(String::new, |index| format!("{}@", proxy::name(index)));
+    let through = format!("http://{who}127.0.0.1:{port}");
     for key in ["HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"] {
         all.push((key.to_string(), through.clone()));
     }

@@ -20,6 +20,7 @@ use super::keeper::{Shared, pause};
 use super::plane::complain;
 use super::program::{Running, Start};
 use super::{chart, folder, tool};
+use crate::fault::Kind;
 use crate::kubernetes::charts;
 use crate::pki;
 use crate::site::Site;
@@ -27,6 +28,23 @@ use crate::world::World;
 
 /// How long the program may take to be there.
 const READY: Duration = Duration::from_secs(10);
+
+/// Where the program listens.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ports {
+    /// For everybody.
+    all: u16,
+    /// For those whose password the Git host does not believe.
+    strangers: u16,
+}
+
+/// Returns the port that leads a cluster's programs, or a person's, to what is outside.
+pub(crate) fn port(world: &World, ports: Ports, cluster: Option<usize>) -> u16 {
+    let refused = cluster
+        .and_then(|index| world.clusters.get(index))
+        .is_some_and(|cluster| world.suffers(Kind::GitRefuses, &cluster.name));
+    if refused { ports.strangers } else { ports.all }
+}
 
 /// Returns the world's folder of what is served.
 fn place(world: &Path) -> PathBuf {
@@ -135,31 +153,42 @@ fn keep(shared: &Shared, running: &mut Option<Running>, told: &mut String) -> io
         return Ok(());
     }
     announce(shared, None);
-    let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+    // Both are held until both are chosen, so that they differ.
+    let held = [
+        TcpListener::bind(("127.0.0.1", 0))?,
+        TcpListener::bind(("127.0.0.1", 0))?,
+    ];
+    let ports = Ports {
+        all: held[0].local_addr()?.port(),
+        strangers: held[1].local_addr()?.port(),
+    };
+    drop(held);
     let start = Start {
         program: shared.setup.tools.join("web"),
         argv: vec![
             place(&shared.world).to_string_lossy().into_owned(),
-            format!("127.0.0.1:{port}"),
+            format!("127.0.0.1:{}", ports.all),
+            format!("127.0.0.1:{}", ports.strangers),
         ],
         env: Vec::new(),
         log: folder(&shared.world).join("log/web.log"),
     };
     *running = Some(start.start(&folder(&shared.world))?);
     let begun = Instant::now();
-    while std::net::TcpStream::connect(("127.0.0.1", port)).is_err() {
+    let listens = |port| std::net::TcpStream::connect(("127.0.0.1", port)).is_ok();
+    while !listens(ports.all) || !listens(ports.strangers) {
         if begun.elapsed() > READY {
             return Err(io::Error::other("the program does not listen"));
         }
         pause(Duration::from_millis(20));
     }
     // The tools that push find it through the proxy, like everybody.
-    *shared.web.lock().unwrap_or_else(PoisonError::into_inner) = Some(port);
+    announce(shared, Some(ports));
     push(shared)
 }
 
-fn announce(shared: &Shared, port: Option<u16>) {
-    *shared.web.lock().unwrap_or_else(PoisonError::into_inner) = port;
+fn announce(shared: &Shared, ports: Option<Ports>) {
+    *shared.web.lock().unwrap_or_else(PoisonError::into_inner) = ports;
 }
 
 /// What the program reads at every request. The password is the one that the vault has now.
@@ -176,9 +205,15 @@ fn settings(world: &World, folder: &Path) -> Result<String, String> {
         .find(|field| field.label == known.field)
         .map(|field| field.value.clone())
         .unwrap_or_default();
+    let missing = world.faults.iter();
+    let missing: Vec<&str> = missing
+        .filter(|fault| fault.kind == Kind::ChartMissing)
+        .filter_map(|fault| fault.target.as_deref())
+        .collect();
     Ok(json!({
         "git": { "host": host, "path": path, "folder": folder.join("remote.git"), "password": password },
         "registries": registries()?,
+        "missing": missing,
     })
     .to_string())
 }
@@ -223,7 +258,7 @@ fn helm(shared: &Shared, words: &[&str]) -> io::Result<()> {
         .env_clear()
         .env("PATH", "/usr/local/bin:/usr/bin:/bin")
         .env(MARK, folder(&shared.world))
-        .envs(tool::surroundings(&shared.world, shared.proxy))
+        .envs(tool::surroundings(&shared.world, shared.proxy, None))
         .stdin(Stdio::null())
         .output()?;
     if said.status.success() {
