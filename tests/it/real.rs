@@ -71,10 +71,11 @@ impl Real {
         );
     }
 
-    fn keeper(&self) -> u64 {
+    /// The process of the `keeper` or of the `guard`.
+    fn pid(&self, who: &str) -> String {
         let text = fs::read_to_string(self.lab.world().join("real/keeper.json")).unwrap();
         let state: Value = serde_json::from_str(&text).unwrap();
-        state["keeper"]["pid"].as_u64().unwrap()
+        state[who]["pid"].as_u64().unwrap().to_string()
     }
 }
 
@@ -212,9 +213,17 @@ fn losses(real: &Real) {
     real.kubectl("apps", &["get", "nodes"]).success();
 }
 
+fn kill(pids: &[&str]) {
+    std::process::Command::new("kill")
+        .arg("-9")
+        .args(pids)
+        .status()
+        .unwrap();
+}
+
 #[test]
 #[ignore = "needs the real programs: make fidelity"]
-fn no_process_outlives_its_keeper_its_world_or_the_last_who_works_there() {
+fn no_process_outlives_its_keeper_its_guard_its_world_or_the_last_who_works_there() {
     let real = Real::new(&["--linger", "1"]);
     real.lab.bootstrap(RUN).success();
 
@@ -229,12 +238,14 @@ fn no_process_outlives_its_keeper_its_world_or_the_last_who_works_there() {
 
     // The keeper is killed.
     assert!(real.processes() > 6);
-    let keeper = real.keeper().to_string();
-    std::process::Command::new("kill")
-        .args(["-9", &keeper])
-        .status()
-        .unwrap();
+    kill(&[&real.pid("keeper")]);
     real.until("all end with their keeper", |real| real.processes() == 0);
+
+    // The keeper and its guard are killed at once.
+    real.kubectl("infra", &["version"]).code.unwrap_or_default();
+    real.until("the clusters are back", |real| real.processes() > 6);
+    kill(&[&real.pid("guard"), &real.pid("keeper")]);
+    real.until("all end with both", |real| real.processes() == 0);
 
     // The world is removed.
     real.kubectl("infra", &["version"]).code.unwrap_or_default();

@@ -129,6 +129,17 @@ enum Word {
         /// The folder of what is real in the world.
         folder: PathBuf,
     },
+    /// Becomes a program that ends with the keeper; the keeper calls it.
+    #[command(hide = true)]
+    Become {
+        /// The keeper's process.
+        parent: u32,
+        /// The program.
+        program: PathBuf,
+        /// Its arguments.
+        #[arg(last = true)]
+        argv: Vec<OsString>,
+    },
     /// Lets lab time pass at once.
     Tick {
         /// The folder.
@@ -262,6 +273,11 @@ pub(crate) fn run(words: Vec<OsString>) -> Answer {
         Word::Keep { world, stay: true } => keeper::stay(&world),
         Word::Keep { world, stay: false } => keeper::leave(&world).map(|()| String::new()),
         Word::Guard { folder } => return Answer::fail(real::guard::run(&folder), ""),
+        Word::Become {
+            parent,
+            program,
+            argv,
+        } => Err(real::program::become_it(parent, &program, &argv)),
         Word::Tick { world, time } => tick(&world, &time),
     };
     done.map_or_else(|why| Answer::fail(1, format!("lab: {why}\n")), Answer::out)

@@ -15,7 +15,7 @@ pub(crate) mod keeper;
 mod node;
 mod operators;
 mod plane;
-mod program;
+pub(crate) mod program;
 mod proxy;
 pub(crate) mod tool;
 mod web;

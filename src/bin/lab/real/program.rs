@@ -1,11 +1,18 @@
 //! One real program that the keeper starts and watches.
+//!
+//! Between the keeper and the program stands a process of the lab's own, which asks the kernel to be ended with the keeper and then becomes the
+//! program. So nothing is left even if keeper and guard are killed at once.
 
+use std::env;
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use rustix::process::{Signal, getppid, set_parent_process_death_signal};
 
 use super::identity::MARK;
 
@@ -37,8 +44,11 @@ impl Start {
             clippy::disallowed_methods,
             reason = "the keeper starts the processes of a real world"
         )]
-        let mut command = Command::new(&self.program);
+        let mut command = Command::new(env::current_exe()?);
         let child = command
+            .args(["become", &std::process::id().to_string()])
+            .arg(&self.program)
+            .arg("--")
             .args(&self.argv)
             .current_dir(folder)
             .env_clear()
@@ -73,6 +83,27 @@ impl Running {
         self.child.kill().ok();
         self.child.wait().ok();
     }
+}
+
+/// `lab become PARENT PROGRAM -- …`: becomes a program that ends when the thread that started it does, and with that its process. Returns only if it
+/// cannot.
+pub(crate) fn become_it(parent: u32, program: &Path, argv: &[OsString]) -> String {
+    if let Err(error) = set_parent_process_death_signal(Some(Signal::KILL)) {
+        return format!(
+            "the kernel does not end {} with its keeper: {error}",
+            program.display()
+        );
+    }
+    // It may have been ended before the kernel was asked.
+    if getppid().is_none_or(|found| found.as_raw_nonzero().get().unsigned_abs() != parent) {
+        return "the keeper is no more".to_string();
+    }
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the keeper starts the processes of a real world"
+    )]
+    let error = Command::new(program).args(argv).exec();
+    format!("`{}`: {error}", program.display())
 }
 
 /// Opens a log, to write at its end.
