@@ -18,6 +18,7 @@ mod edits;
 pub mod error;
 pub mod exit;
 mod history;
+mod locks;
 mod look;
 mod rebuild;
 mod render;

@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::error::Error;
 use crate::cli::work::need_tools;
-use crate::cli::{Context, How, Output, PlanHow, SecretsFile, look, work};
+use crate::cli::{Context, How, Output, PlanHow, SecretsFile, locks, look, work};
 use crate::inventory::{Cluster, Node};
 use crate::observe::words::{Tone, paint};
 use crate::observe::{Detached, put};
@@ -73,7 +73,7 @@ pub(super) fn rebuild(context: &Context, args: RebuildArgs) -> Result<u8, Error>
         None
     } else {
         let workspace = Workspace::open_or_create(&project.root)?;
-        Some(work::take_workspace_lock(&workspace, None)?)
+        Some(locks::take_workspace_lock(&workspace, None)?)
     };
     let name = node.map_or_else(|| cluster.name().to_owned(), |node| node.name().to_owned());
     let (choice, found) = choose(context, &project, rebuild, &rebuilding, &name, &args.how)?;

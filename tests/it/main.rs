@@ -20,6 +20,7 @@ mod fidelity;
 mod gitops_judges;
 #[cfg(target_os = "linux")]
 mod gitops_lab;
+mod gitops_rules;
 mod gitops_tree;
 mod invalid;
 mod lab;
