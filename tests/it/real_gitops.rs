@@ -136,9 +136,9 @@ fn holds_the_tree(lab: &Lab, cluster: &str) {
         .map(|object| {
             let kind = word(object, "/kind").to_lowercase();
             let plural = match kind.strip_suffix('y') {
-                Some(stem) => format!("{stem}ies"),
-                None if kind.ends_with('s') => format!("{kind}es"),
-                None => format!("{kind}s"),
+                Some(stem) if !stem.ends_with(['a', 'e', 'o']) => format!("{stem}ies"),
+                _ if kind.ends_with('s') => format!("{kind}es"),
+                _ => format!("{kind}s"),
             };
             let api = word(object, "/apiVersion");
             match api.split_once('/') {

@@ -455,8 +455,8 @@ impl Plane {
     }
 
     fn controller(&self, name: &str, world: &World) -> io::Result<Start> {
-        let port = TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let own = self.path(name);
+        let port = self.kept_port(name)?;
         fs::create_dir_all(self.folder.join(name).join("tmp"))?;
         let mut argv = words(&[
             ("--metrics-addr", "0"),
@@ -491,6 +491,18 @@ impl Plane {
             .map(|(key, value)| (key.to_string(), value)),
         );
         Ok(start)
+    }
+
+    /// Returns the port that a controller had before, if it is free, or another one: what it has stored is known to others by its address.
+    fn kept_port(&self, name: &str) -> io::Result<u16> {
+        let file = self.folder.join(format!("{name}.port"));
+        let known = fs::read_to_string(&file).ok();
+        let known = known.and_then(|text| text.trim().parse::<u16>().ok());
+        let free = known.and_then(|port| TcpListener::bind(("127.0.0.1", port)).ok());
+        let listener = free.map_or_else(|| TcpListener::bind(("127.0.0.1", 0)), Ok)?;
+        let port = listener.local_addr()?.port();
+        fs::write(file, port.to_string())?;
+        Ok(port)
     }
 
     /// The address that the cluster's own Service leads to: data, never called by anybody here.
