@@ -18,6 +18,7 @@ mod edits;
 pub mod error;
 pub mod exit;
 mod history;
+mod locks;
 mod look;
 mod rebuild;
 mod render;
@@ -403,14 +404,14 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
     match command {
         Command::Run { what } => {
             let (selection, extent, how) = what.parts();
-            work::run(context, selection, extent, &how)
+            work::run(context, selection, extent, &how, None)
         }
         Command::Verify { what } => {
             let (selection, how) = match what {
                 VerifyWhat::Story { id, how } => (Selection::Story(id), how),
                 VerifyWhat::Epic { id, how } => (Selection::Epic(id), how),
             };
-            work::run(context, selection, Extent::Criteria, &how)
+            work::run(context, selection, Extent::Criteria, &how, None)
         }
         Command::Resume(how) => work::resume(context, &how),
         Command::Rebuild(args) => rebuild::rebuild(context, args),

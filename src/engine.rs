@@ -6,9 +6,9 @@
 //! an observer cannot fail. Everything that happens in the world is behind [`Executor`]; everything shown is behind [`Observer`]. Neither
 //! feeds back.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use crate::journal::{self, Durability, Journal};
 use crate::plan::{Plan, TaskIx};
 use crate::process::Cancel;
+use crate::run::cited;
 use crate::run::event::{Note, RunResult};
 use crate::run::{
     AttemptEnd, Decision, Event, Failure, FailureKind, Illegal, Limits, OutputValue, Run, decide,
@@ -79,7 +80,12 @@ pub struct Reporter {
     waiting: Option<mpsc::UnboundedSender<oneshot::Sender<()>>>,
     /// Whether it has been on the disk since.
     committed: Arc<AtomicBool>,
+    /// What processes said, and how the attempt ends may cite.
+    cited: Cited,
 }
+
+/// Lines that processes said, as they may stand in the end of an attempt.
+type Cited = Arc<Mutex<BTreeSet<String>>>;
 
 /// It is on the disk that an attempt is made: it may touch the world. Only [`Reporter::commit`] makes one.
 #[derive(Debug, Clone, Copy)]
@@ -100,7 +106,18 @@ impl Reporter {
             notes: mpsc::channel(1).0,
             waiting: None,
             committed: Arc::default(),
+            cited: Cited::default(),
         }
+    }
+
+    /// Reports a line of a process that the end of the attempt may cite: the journal leaves it out.
+    pub fn cite(&self, line: impl Into<String>) {
+        heard(&self.cited).insert(line.into());
+    }
+
+    /// All that may be cited.
+    pub fn cited(&self) -> BTreeSet<String> {
+        heard(&self.cited).clone()
     }
 
     /// Waits until it is on the disk that this attempt is made, with all that let it start.
@@ -131,6 +148,10 @@ impl Reporter {
     pub fn note(&self, note: Note) {
         drop(self.notes.try_send((self.task, note)));
     }
+}
+
+fn heard(cited: &Cited) -> MutexGuard<'_, BTreeSet<String>> {
+    cited.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// What stopped an engine.
@@ -201,6 +222,11 @@ impl<'a> Engine<'a> {
 
     /// Puts a fact through the door.
     pub fn emit(&mut self, event: &Event) -> Result<(), Error> {
+        self.emit_as(event, event)
+    }
+
+    /// Puts a fact through the door, of which the journal has another form: one that cites no process.
+    fn emit_as(&mut self, event: &Event, kept: &Event) -> Result<(), Error> {
         let durability = match event {
             Event::RunStarted { .. }
             | Event::RunResumed { .. }
@@ -224,7 +250,7 @@ impl<'a> Engine<'a> {
             | Event::Continued { .. }
             | Event::Interrupted { .. } => Durability::Later,
         };
-        self.journal.append(event, Timestamp::now(), durability)?;
+        self.journal.append(kept, Timestamp::now(), durability)?;
         let now = self.begun.elapsed();
         self.run.apply(self.plan, event, now)?;
         for observer in &mut self.observers {
@@ -266,7 +292,7 @@ impl<'a> Engine<'a> {
         let (notes, mut note_inbox) = mpsc::channel(256);
         let (waiting, mut waiting_inbox) = mpsc::unbounded_channel::<oneshot::Sender<()>>();
         let mut attempts: JoinSet<AttemptEnd> = JoinSet::new();
-        let mut whose: BTreeMap<tokio::task::Id, (TaskIx, u32, Instant)> = BTreeMap::new();
+        let mut whose: BTreeMap<tokio::task::Id, (TaskIx, u32, Instant, Cited)> = BTreeMap::new();
         let mut ticks = tokio::time::interval(LATEST);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
@@ -319,10 +345,12 @@ impl<'a> Engine<'a> {
                     notes: notes.clone(),
                     waiting: Some(waiting.clone()),
                     committed: Arc::default(),
+                    cited: Cited::default(),
                 };
+                let cited = Arc::clone(&reporter.cited);
                 let executor = Arc::clone(&executor);
                 let handle = attempts.spawn(async move { executor.execute(order, reporter).await });
-                whose.insert(handle.id(), (task, attempt, Instant::now()));
+                whose.insert(handle.id(), (task, attempt, Instant::now(), cited));
             }
             if finished && attempts.is_empty() {
                 break;
@@ -347,10 +375,12 @@ impl<'a> Engine<'a> {
                             retry: false,
                         }),
                     };
-                    if let Some((task, attempt, begun)) = whose.remove(&id) {
+                    if let Some((task, attempt, begun, cited_lines)) = whose.remove(&id) {
                         let elapsed_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
                         let key = self.plan.task(task).key.clone();
-                        self.emit(&Event::AttemptEnded { task: key, attempt, end, elapsed_ms })?;
+                        let ended = |end| Event::AttemptEnded { task: key.clone(), attempt, end, elapsed_ms };
+                        let kept = ended(cited::kept(&end, &heard(&cited_lines)));
+                        self.emit_as(&ended(end), &kept)?;
                     }
                 }
                 Some(wish) = wishes.recv() => self.heed(wish, cancel)?,

@@ -3,7 +3,8 @@
 //! Everything that happens to the world happens here. Nothing is guessed: a question has three answers, and *unknown* stops. Whatever leaves
 //! this module (outcomes, notes, logs) has passed the mask.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -18,6 +19,7 @@ use crate::playbook::{Judge, Question, RenderTarget};
 use crate::process::Cancel;
 use crate::process::guardian::Guardian;
 use crate::project::Project;
+use crate::run::cited;
 use crate::run::past::{Attempted, Signed};
 use crate::run::{AttemptEnd, Failure, FailureKind, OutputValue};
 use crate::secret::{Key, Mask, Secret};
@@ -80,6 +82,8 @@ pub struct Performer {
     known: Known,
     /// The logs that are masked with all that the mask knew in this version.
     clean_logs: Mutex<BTreeMap<PathBuf, u64>>,
+    /// What processes said that were asked outside attempts.
+    cited: Mutex<BTreeSet<String>>,
     key: OnceLock<Option<Key>>,
 }
 
@@ -155,6 +159,7 @@ impl Performer {
             pauses,
             known: Known::default(),
             clean_logs: Mutex::default(),
+            cited: Mutex::default(),
             key: OnceLock::new(),
         }
     }
@@ -215,7 +220,7 @@ impl Performer {
         let reporter = Reporter::nowhere(ix);
         let work = self.work(task, 0, &reporter, cancel);
         let question = question_of(task)?;
-        let scope = self.scope(task, &BTreeMap::new());
+        let scope = self.scope(task, 0, &BTreeMap::new());
         let scope = match work.bound(task, &scope) {
             Ok(scope) => scope,
             Err(failure) => return Some(Verdict::Unknown(failure.line())),
@@ -225,6 +230,11 @@ impl Performer {
         } else {
             work.ask(question, &scope, true).await
         };
+        self.mask_cited(&reporter);
+        self.cited
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+            .extend(reporter.cited());
         Some(match asked {
             Ok(verdict) => verdict,
             Err(Stop::Failed(failure, _)) => Verdict::Unknown(failure.line()),
@@ -242,7 +252,7 @@ impl Performer {
         let reporter = Reporter::nowhere(ix);
         let work = self.work(task, 0, &reporter, &cancel);
         let difference = work
-            .difference(body, &self.scope(task, &BTreeMap::new()))
+            .difference(body, &self.scope(task, 0, &BTreeMap::new()))
             .await
             .ok()??;
         Some(self.mask.text(&difference).into_owned())
@@ -303,11 +313,14 @@ impl Performer {
     }
 
     /// The names that a task knows: what the plan knew, the run, and the outputs of its ancestors.
-    fn scope(&self, task: &Task, outputs: &Outputs) -> Scope {
+    fn scope(&self, task: &Task, attempt: u32, outputs: &Outputs) -> Scope {
         let mut scope = task.scope.clone();
         scope.set(
             "run",
-            template::value(&BTreeMap::from([("id", &self.settings.run)])),
+            Value::from_pairs([
+                ("id", Value::from(self.settings.run.as_str())),
+                ("attempt", Value::from(attempt)),
+            ]),
         );
         let value_of = |task: &str, item: &str, name: &str, value: &OutputValue| match value {
             OutputValue::Value(json) => template::value(json),
@@ -350,6 +363,24 @@ impl Performer {
         self.mask.text(text).into_owned()
     }
 
+    /// What a question saw, as it may stand in a journal: no process is cited.
+    pub fn uncited(&self, seen: &str) -> String {
+        let asked = self
+            .cited
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner);
+        cited::omit(seen, &asked)
+    }
+
+    /// Texts are masked before they are shown: what is cited is to be found in them masked, too.
+    fn mask_cited(&self, reporter: &Reporter) {
+        for line in reporter.cited() {
+            if let Cow::Owned(masked) = self.mask.text(&line) {
+                reporter.cite(masked);
+            }
+        }
+    }
+
     fn masked(&self, failure: Failure) -> Failure {
         let text = |text: String| self.mask.text(&text).into_owned();
         Failure {
@@ -381,7 +412,7 @@ impl Executor for Performer {
     async fn execute(&self, order: Order, reporter: Reporter) -> AttemptEnd {
         let task = self.plan.task(order.task);
         let work = self.work(task, order.attempt, &reporter, &order.cancel);
-        let scope = self.scope(task, &order.outputs);
+        let scope = self.scope(task, order.attempt, &order.outputs);
         let knew = self.mask.version();
         let result = match &task.duty {
             Duty::Work(body) => work.step(task, body, scope, order.in_doubt).await,
@@ -390,7 +421,7 @@ impl Executor for Performer {
         if let Some(log) = &work.log {
             self.scrub_log(log, knew).await;
         }
-        match result {
+        let end = match result {
             Ok(end) => match end {
                 AttemptEnd::Changed { why, outputs } => AttemptEnd::Changed {
                     why: self.mask.text(&why).into_owned(),
@@ -408,10 +439,12 @@ impl Executor for Performer {
             Err(Stop::Cancelled) => AttemptEnd::Cancelled,
             Err(Stop::Failed(failure, retry)) => {
                 let failure = self.masked(*failure);
-                work.write_log(&format!("! {}\n", failure.line()));
                 AttemptEnd::Failed { failure, retry }
             }
-        }
+        };
+        self.mask_cited(&reporter);
+        work.write_log(&cited::spoken(&end, &reporter.cited()));
+        end
     }
 }
 
@@ -439,6 +472,9 @@ impl Work<'_> {
     /// Adds a line of our own to the log of the attempt.
     pub(crate) fn write_log(&self, text: &str) {
         let Some(path) = &self.log else { return };
+        if text.is_empty() {
+            return;
+        }
         let masked = self.performer.mask.text(text);
         let opened = std::fs::OpenOptions::new()
             .create(true)

@@ -404,6 +404,8 @@ pub struct Until {
     pub lost: Vec<String>,
     /// …when they last as long as this.
     pub lost_after: Duration,
+    /// What to do if it does not come.
+    pub say: Option<Template>,
 }
 
 /// A guard that stops the run with a sentence.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::plan::{Duty, Plan, TaskIx, TaskKey};
 
+pub mod cited;
 pub mod decide;
 pub mod event;
 mod frontier;

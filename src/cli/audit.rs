@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::cli::error::Error;
-use crate::cli::{Context, SecretsFile, exit, history, look, reopen, work};
+use crate::cli::{Context, SecretsFile, exit, history, locks, look, reopen, work};
 use crate::journal::Journal;
 use crate::observe::put;
 use crate::observe::words::{Tone, count, paint};
@@ -207,7 +207,7 @@ fn places(
     walk(folder.path(), &|_| true, &mut places);
     let runs = workspace.path().join("runs");
     walk(workspace.path(), &|path| path != runs, &mut places);
-    if let Some(state) = work::state_folder() {
+    if let Some(state) = locks::state_folder() {
         walk(&state.join("bootstrap"), &|_| true, &mut places);
     }
     let mut project = BTreeSet::new();

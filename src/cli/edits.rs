@@ -7,7 +7,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use crate::cli::error::Error;
-use crate::cli::{Context, exit, reopen, work};
+use crate::cli::{Context, exit, locks, reopen, work};
 use crate::journal::{Durability, Record};
 use crate::observe::put;
 use crate::observe::words::{Tone, count, paint};
@@ -172,7 +172,7 @@ pub(super) fn accept(
             })
             .collect(),
         made_of: Ingredients::collect(chosen.iter().map(|ix| &made[ix.index()])),
-        who: work::who().user,
+        who: locks::who().user,
         why: why.or_else(work::ask_why),
     };
     opened
@@ -239,7 +239,7 @@ pub(super) fn sign_off(
     {
         return Err(Error::usage(format!("`{key}` is signed off already")));
     }
-    let who = work::who().user;
+    let who = locks::who().user;
     let event = Event::Confirmed {
         task: key.clone(),
         who: who.clone(),

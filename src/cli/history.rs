@@ -1,14 +1,14 @@
 //! `status`, `runs` and `logs`: what journals tell.
 
-use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _, Write};
-use std::path::PathBuf;
+use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _, Seek as _, SeekFrom, Write};
+use std::path::{Path, PathBuf};
 
 use crate::cli::error::Error;
 use crate::cli::{Context, edits, exit};
-use crate::journal::Journal;
+use crate::journal::{Journal, Record};
 use crate::observe::history::{self as told, RunSummary, Standing};
 use crate::observe::{put, report, view::Frame, words::clean};
-use crate::run::Event;
+use crate::run::{Event, cited};
 use crate::workspace::{RunFolder, Workspace};
 
 /// The longest piece of a line that is shown at once.
@@ -44,7 +44,7 @@ pub(super) fn status(context: &Context, wanted: Option<&str>, json: bool) -> Res
 pub(super) fn report(context: &Context, wanted: Option<&str>, json: bool) -> Result<u8, Error> {
     let workspace = Workspace::of(&context.root()?);
     let folder = folder(&workspace, wanted)?;
-    let records = Journal::<Event>::load_read_only(&folder.journal())?.records;
+    let records = records(&folder)?;
     let held = holder_run(&workspace).is_some_and(|path| path == folder.path());
     let text = if json {
         told::fold(&records, held).map(|run| told::json(&report::Report::of(&run, &records)))
@@ -193,11 +193,42 @@ fn find(workspace: &Workspace, wanted: Option<&str>) -> Result<(RunFolder, RunSu
 }
 
 fn load(folder: &RunFolder, held: Option<&PathBuf>) -> Result<Option<RunSummary>, Error> {
-    let loaded = Journal::<Event>::load_read_only(&folder.journal())?;
     Ok(told::fold(
-        &loaded.records,
+        &records(folder)?,
         held.is_some_and(|path| path == folder.path()),
     ))
+}
+
+/// What the journal of a run says, and what its logs say that it leaves out.
+fn records(folder: &RunFolder) -> Result<Vec<Record<Event>>, Error> {
+    let mut records = Journal::<Event>::load_read_only(&folder.journal())?.records;
+    recall(&mut records, folder);
+    Ok(records)
+}
+
+/// Puts back what the records of a run leave out, as far as its logs have it.
+pub(super) fn recall(records: &mut [Record<Event>], folder: &RunFolder) {
+    for record in records {
+        if let Event::AttemptEnded {
+            task, attempt, end, ..
+        } = &mut record.event
+            && cited::omits(end)
+            && let Ok(log) = ending(&folder.log(task.as_str(), *attempt))
+        {
+            cited::recall(end, &log);
+        }
+    }
+}
+
+/// The end of a log.
+fn ending(log: &Path) -> std::io::Result<String> {
+    const MUCH: u64 = 16 * 1024;
+    let mut file = std::fs::File::open(log)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(length.saturating_sub(MUCH)))?;
+    let mut bytes = Vec::new();
+    file.take(MUCH).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// The folder of the run that somebody works on now: the newest, if the lock is held.

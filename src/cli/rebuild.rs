@@ -1,6 +1,6 @@
 //! `rebuild`: finds out which way a cluster or a node can be rebuilt, shows why, and goes it.
 //!
-//! Choosing only reads. What is chosen is written into the journal with the answers that led to it, so that `resume` goes on with that way
+//! Choosing only reads, under the lock of the project (but for `--plan`): what was found would be no longer so if somebody worked meanwhile. What is chosen is written into the journal with the answers that led to it, so that `resume` goes on with that way
 //! and does not choose again: after the first step the world is another one.
 
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::cli::error::Error;
 use crate::cli::work::need_tools;
-use crate::cli::{Context, How, Output, PlanHow, SecretsFile, look, work};
+use crate::cli::{Context, How, Output, PlanHow, SecretsFile, locks, look, work};
 use crate::inventory::{Cluster, Node};
 use crate::observe::words::{Tone, paint};
 use crate::observe::{Detached, put};
@@ -17,6 +17,7 @@ use crate::perform::Verdict;
 use crate::plan::{self, Extent, Found, Rebuilding, Selection};
 use crate::playbook::{Choice, Path, Rebuild};
 use crate::project::Project;
+use crate::workspace::Workspace;
 
 /// What `rebuild` was given.
 #[derive(Debug, clap::Args)]
@@ -67,6 +68,13 @@ pub(super) fn rebuild(context: &Context, args: RebuildArgs) -> Result<u8, Error>
     };
     let rebuilding = Rebuilding::new(&project, rebuild, (cluster, node), &typed)
         .map_err(|error| wrong(rebuild, kind, &error))?;
+    // What is found out holds only as long as nobody else works here.
+    let lock = if args.plan {
+        None
+    } else {
+        let workspace = Workspace::open_or_create(&project.root)?;
+        Some(locks::take_workspace_lock(&workspace, None)?)
+    };
     let name = node.map_or_else(|| cluster.name().to_owned(), |node| node.name().to_owned());
     let (choice, found) = choose(context, &project, rebuild, &rebuilding, &name, &args.how)?;
     let (story, arguments) = match &choice.path {
@@ -119,7 +127,7 @@ pub(super) fn rebuild(context: &Context, args: RebuildArgs) -> Result<u8, Error>
         };
         return look::plan(context, &selection, Extent::Whole, &how);
     }
-    work::run(context, selection, Extent::Whole, &args.how)
+    work::run(context, selection, Extent::Whole, &args.how, lock)
 }
 
 /// Words, and what looks like NAME=VALUE.

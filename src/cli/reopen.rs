@@ -301,7 +301,14 @@ pub(super) async fn decayed(
         .map(|(ix, _)| ix)
         .collect();
     let answers: BTreeMap<TaskIx, Verdict> = futures_util::stream::iter(settled)
-        .map(|ix| async move { (ix, performer.probe_within(ix, ASKING).await) })
+        .map(|ix| async move {
+            let answer = match performer.probe_within(ix, ASKING).await {
+                // It becomes the reason of an event.
+                Some(Verdict::Unmet(seen)) => Some(Verdict::Unmet(performer.uncited(&seen))),
+                other => other,
+            };
+            (ix, answer)
+        })
         .buffer_unordered(AT_ONCE)
         .filter_map(|(ix, answer)| std::future::ready(answer.map(|answer| (ix, answer))))
         .collect()

@@ -7,7 +7,6 @@
 
 use std::io;
 use std::path::Path;
-use std::sync::{Mutex, MutexGuard};
 
 use super::*;
 use crate::journal::{Disk, Loaded};

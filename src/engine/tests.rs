@@ -1,8 +1,6 @@
 //! The loop with a pretended executor and a clock that does not tick by itself: no test waits.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
 
 use proptest::prelude::*;
 use proptest::test_runner::TestRunner;

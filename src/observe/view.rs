@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::observe::history::Standing;
 use crate::observe::words::{Table, Tone, clean, command, count, duration, limit, paint};
 use crate::plan::{Duty, Plan, Task, TaskIx};
 use crate::run::event::{Note, RunResult};
@@ -36,7 +37,11 @@ pub struct Row {
 pub fn row(plan: &Plan, run: &Run, ix: TaskIx, at: Elapsed) -> Row {
     let task = plan.task(ix);
     let state = run.state(ix);
-    let (tone, word) = word(task, state);
+    let (tone, word) = match state {
+        // It is not tried again any more.
+        TaskState::Backoff { .. } if run.ended() => (Tone::Bad, "failed"),
+        state => word(task, state),
+    };
     let took = match state {
         TaskState::Running { since, .. } => {
             Some(run.spent(ix).saturating_add(at.saturating_sub(*since)))
@@ -105,39 +110,52 @@ pub fn is_criterion(task: &Task) -> bool {
 fn why(plan: &Plan, run: &Run, ix: TaskIx, at: Elapsed) -> String {
     match run.state(ix) {
         TaskState::Settled(outcome) => outcome.why(),
-        TaskState::Running { attempt, .. } if *attempt > 1 => format!("attempt {attempt}"),
-        TaskState::Running { .. } => String::new(),
+        TaskState::Running { attempt, .. } => why_open(Some(*attempt), Standing::Running, None),
         TaskState::InDoubt { attempt } => {
             format!("attempt {attempt} may have had its effect; its probe decides")
         }
+        TaskState::Backoff { why, .. } if run.ended() => why.clone(),
         TaskState::Backoff { next, until, why } => {
             format!(
                 "attempt {next} in {}: {why}",
                 limit(until.saturating_sub(at))
             )
         }
-        TaskState::Pending => why_pending(plan, run, ix),
+        TaskState::Pending => {
+            let failed = plan.tasks().find(|(ix, _)| {
+                matches!(
+                    run.state(*ix),
+                    TaskState::Settled(Outcome::Failed(_)) | TaskState::Backoff { .. }
+                )
+            });
+            let failed = failed.map(|(_, task)| task.key.as_str());
+            why_open(None, standing(run), failed)
+        }
     }
 }
 
-fn why_pending(plan: &Plan, run: &Run, ix: TaskIx) -> String {
-    for &need in &plan.task(ix).needs {
-        let needed = plan.task(need);
-        match run.outcome(need) {
-            Some(outcome) if outcome.satisfies() => {}
-            Some(outcome) => {
-                let (_, word) = outcome_word(is_criterion(needed), outcome);
-                return format!("needs {}, which is {word}", needed.key);
-            }
-            None => return format!("needs {}, which is not done", needed.key),
-        }
-    }
-    if run.ended() {
-        "the run stopped before it".into()
-    } else if run.cancelled() || run.failed() {
-        "the run is stopping".into()
+/// Returns how a run stands that lives in this process.
+fn standing(run: &Run) -> Standing {
+    if !run.ended() {
+        Standing::Running
+    } else if run.is_done() {
+        Standing::Done
+    } else if run.cancelled() {
+        Standing::Stopped
     } else {
-        "ready".into()
+        Standing::Failed
+    }
+}
+
+/// Returns why a task has no outcome: at the end of a run, in `status` and in the report alike.
+pub(crate) fn why_open(attempt: Option<u32>, standing: Standing, failed: Option<&str>) -> String {
+    match (attempt, standing, failed) {
+        (Some(attempt), _, _) => format!("attempt {attempt}"),
+        (None, Standing::Running | Standing::Done, _) => "its turn has not come".to_owned(),
+        (None, Standing::Interrupted, _) => "the run died before its turn came".to_owned(),
+        (None, Standing::Stopped, _) => "the run was stopped before its turn came".to_owned(),
+        (None, Standing::Failed, Some(failed)) => format!("not begun, because {failed} failed"),
+        (None, Standing::Failed, None) => "the run failed before its turn came".to_owned(),
     }
 }
 

@@ -346,11 +346,18 @@ impl Work<'_> {
             self.reporter
                 .note(Note::Doing(format!("the log is not whole: {error}")));
         }
-        Ok(Answer {
+        let answer = Answer {
             exit,
             stdout,
             stderr,
-        })
+        };
+        // Whatever sentence is made of it: these lines may be cited, and a journal must not have them.
+        if !answer.succeeded() || !answer.stderr.is_empty() {
+            for line in answer.last_lines() {
+                self.reporter.cite(line);
+            }
+        }
+        Ok(answer)
     }
 
     /// The environment of a command: the caller's, without what is meant for other tools and for this program.

@@ -232,7 +232,7 @@ impl Performer {
             };
             let reporter = Reporter::nowhere(ix);
             let work = self.work(task, 0, &reporter, &cancel);
-            let Ok(scope) = work.bound(task, &self.scope(task, &BTreeMap::new())) else {
+            let Ok(scope) = work.bound(task, &self.scope(task, 0, &BTreeMap::new())) else {
                 continue;
             };
             for stage in body.stages() {

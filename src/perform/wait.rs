@@ -65,7 +65,11 @@ impl Work<'_> {
                     until.within.as_secs(),
                     Self::describe(&until.question)
                 );
-                return Ok(Waited::Late(Failure::new(FailureKind::Until, message)));
+                let late = Failure::new(FailureKind::Until, message);
+                return Ok(Waited::Late(match &until.say {
+                    Some(say) => late.hint(self.text(say, scope)?),
+                    None => late,
+                }));
             }
             self.reporter.note(Note::Waiting {
                 seen: format!("{}: {last}", Self::describe(&until.question)),

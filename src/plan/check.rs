@@ -28,18 +28,11 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
         for ask in &probe.asks {
             states.extend(ask.answers.iter().map(|(state, _)| state.as_str()));
             visit::ask(ask, &mut |text, more| {
-                names(project, &scope, text, more, Outputs::default(), problems);
+                alone(project, &scope, text, more, problems);
             });
         }
         if let Some(title) = &probe.title {
-            names(
-                project,
-                &scope,
-                Text::Template(title),
-                &[],
-                Outputs::default(),
-                problems,
-            );
+            alone(project, &scope, Text::Template(title), &[], problems);
         }
         if states.is_empty() && !playbook.is_broken("probe", &probe.name) {
             problems.push(Diagnostic::at(
@@ -81,28 +74,14 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
             continue;
         }
         let scope = axis_sample(project, &render.for_each);
-        names(
-            project,
-            &scope,
-            Text::Template(&render.file),
-            &[],
-            Outputs::default(),
-            problems,
-        );
+        alone(project, &scope, Text::Template(&render.file), &[], problems);
         for stage in &render.stages {
             visit::stage(stage, &mut |text, more| {
-                names(project, &scope, text, more, Outputs::default(), problems);
+                alone(project, &scope, text, more, problems);
             });
         }
         for word in &render.check {
-            names(
-                project,
-                &scope,
-                Text::Template(word),
-                &[],
-                Outputs::default(),
-                problems,
-            );
+            alone(project, &scope, Text::Template(word), &[], problems);
         }
     }
     for (scheme, provider) in &playbook.providers {
@@ -111,21 +90,13 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
             scope.set(name, Value::from("x"));
         }
         for word in &provider.item {
-            names(
-                project,
-                &scope,
-                Text::Template(word),
-                &[],
-                Outputs::default(),
-                problems,
-            );
+            alone(project, &scope, Text::Template(word), &[], problems);
         }
-        names(
+        alone(
             project,
             &scope,
             Text::Expr(&provider.value),
             &["json", "field", "section", "exit", "stdout"],
-            Outputs::default(),
             problems,
         );
         if scheme.is_empty() || !scheme.chars().all(|c| c.is_ascii_lowercase()) {
@@ -145,14 +116,7 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
             .iter()
             .chain(tool.pause.iter().map(|pause| &pause.when))
         {
-            names(
-                project,
-                &scope,
-                Text::Expr(expr),
-                &visit::ANSWER,
-                Outputs::default(),
-                problems,
-            );
+            alone(project, &scope, Text::Expr(expr), &visit::ANSWER, problems);
         }
         for word in tool
             .pause
@@ -160,28 +124,14 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
             .flat_map(|pause| &pause.until)
             .chain(tool.version.iter().flat_map(|version| &version.run))
         {
-            names(
-                project,
-                &scope,
-                Text::Template(word),
-                &[],
-                Outputs::default(),
-                problems,
-            );
+            alone(project, &scope, Text::Template(word), &[], problems);
         }
         for expr in tool
             .version
             .iter()
             .filter_map(|version| version.fits.as_ref())
         {
-            names(
-                project,
-                &scope,
-                Text::Expr(expr),
-                &["found"],
-                Outputs::default(),
-                problems,
-            );
+            alone(project, &scope, Text::Expr(expr), &["found"], problems);
         }
     }
     for task in playbook.tasks.values() {
@@ -215,12 +165,11 @@ pub(super) fn definitions(project: &Project, problems: &mut Diagnostics) {
 
 fn rules(project: &Project, problems: &mut Diagnostics) {
     for rule in &project.playbook.rules {
-        names(
+        alone(
             project,
             &project.inventory.scope(),
             Text::Expr(&rule.must),
             &["argv"],
-            Outputs::default(),
             problems,
         );
         if project.templates.check_expr(&rule.must).is_err() {
@@ -457,17 +406,10 @@ fn task_alone(project: &Project, task: &TaskDefinition, problems: &mut Diagnosti
     }
     let scope = sample(project, &task.parameters);
     if let Some(title) = &task.title {
-        names(
-            project,
-            &scope,
-            Text::Template(title),
-            &[],
-            Outputs::default(),
-            problems,
-        );
+        alone(project, &scope, Text::Template(title), &[], problems);
     }
     visit::body(&task.body, &mut |text, more| {
-        names(project, &scope, text, more, Outputs::default(), problems);
+        alone(project, &scope, text, more, problems);
     });
     body_asks(project, &task.body, &scope, problems);
 }
@@ -712,6 +654,17 @@ pub(super) fn names(
     }
 }
 
+/// The same, where no step has come before.
+fn alone(
+    project: &Project,
+    scope: &Scope,
+    text: Text<'_>,
+    more: &[&str],
+    problems: &mut Diagnostics,
+) -> bool {
+    names(project, scope, text, more, Outputs::default(), problems)
+}
+
 /// The outputs that a text may read, and the steps whose outputs it may not.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Outputs<'a> {
@@ -749,7 +702,7 @@ pub(super) fn given(
 ) -> bool {
     let mut sound = true;
     visit::arguments(arguments, &mut |text, more| {
-        sound &= names(project, scope, text, more, Outputs::default(), problems);
+        sound &= alone(project, scope, text, more, problems);
     });
     sound
 }

@@ -660,41 +660,24 @@ mod tests {
                 &[("file x", x), ("tool t", t), ("value v", "5")],
             )
         };
-        assert_eq!(
-            edit(&was, &now("a", "a", "1", "1.0")),
-            "same: nothing differs"
-        );
-        assert_eq!(
-            edit(&was, &now("a", "b", "1", "1.0")),
-            "cosmetic: only written differently"
-        );
-        assert_eq!(
-            edit(&was, &now("a", "b", "2", "1.0")),
-            "input: file x differs"
-        );
-        assert_eq!(
-            edit(&was, &now("a", "a", "-", "1.0")),
-            "input: file x is gone"
-        );
-        assert_eq!(
-            edit(&was, &now("a", "a", "1", "1.1")),
-            "input: tool t 1.0 was, 1.1 is"
-        );
-        assert_eq!(
-            edit(&was, &now("b", "b", "2", "1.0")),
-            "definition: what the step says differs, file x differs"
-        );
-        assert_eq!(
-            edit(
-                &was,
-                &made(
-                    "a",
-                    "a",
-                    &[("file x", "1"), ("file y", "1"), ("value v", "5")]
-                )
+        let more = [("file x", "1"), ("file y", "1"), ("value v", "5")];
+        for (now, says) in [
+            (now("a", "a", "1", "1.0"), "same: nothing differs"),
+            (
+                now("a", "b", "1", "1.0"),
+                "cosmetic: only written differently",
             ),
-            "input: file y is new"
-        );
+            (now("a", "b", "2", "1.0"), "input: file x differs"),
+            (now("a", "a", "-", "1.0"), "input: file x is gone"),
+            (now("a", "a", "1", "1.1"), "input: tool t 1.0 was, 1.1 is"),
+            (
+                now("b", "b", "2", "1.0"),
+                "definition: what the step says differs, file x differs",
+            ),
+            (made("a", "a", &more), "input: file y is new"),
+        ] {
+            assert_eq!(edit(&was, &now), says);
+        }
     }
 
     #[test]

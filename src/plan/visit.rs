@@ -50,9 +50,11 @@ pub(super) fn body(body: &Body, visit: &mut Visitor<'_>) {
     {
         question(asked, visit);
     }
-    for guard in &body.refuse {
-        visit(Text::Template(&guard.say), &[]);
-    }
+    body.refuse
+        .iter()
+        .map(|guard| &guard.say)
+        .chain(body.until.iter().filter_map(|until| until.say.as_ref()))
+        .for_each(|say| visit(Text::Template(say), &[]));
     for gate in body.gate.iter().chain(match &body.action {
         Action::Confirm(confirm) => Some(confirm),
         Action::Pipe(_) | Action::Wait => None,

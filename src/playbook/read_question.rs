@@ -100,6 +100,9 @@ pub(super) fn until(node: &Node, problems: &mut Diagnostics) -> Option<Until> {
     let lost_after = fields
         .duration("lost_after", problems)
         .unwrap_or(Duration::from_secs(60));
+    let say = fields
+        .take("say")
+        .and_then(|node| template(node, "say", problems));
     fields.close(problems);
     Some(Until {
         question: question?,
@@ -107,6 +110,7 @@ pub(super) fn until(node: &Node, problems: &mut Diagnostics) -> Option<Until> {
         within,
         lost,
         lost_after,
+        say,
     })
 }
 

@@ -193,7 +193,7 @@ pub struct Failure {
     /// How it ended: `exit 1`, `SIGKILL`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub status: Option<String>,
-    /// The last lines that it printed.
+    /// The last lines that it printed. Not in a journal: the log of the attempt has them (journals once had them too).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub last_lines: Vec<String>,
     /// What to do next.

@@ -20,6 +20,7 @@ mod fidelity;
 mod gitops_judges;
 #[cfg(target_os = "linux")]
 mod gitops_lab;
+mod gitops_rules;
 mod gitops_tree;
 mod invalid;
 mod lab;
@@ -38,7 +39,10 @@ mod real;
 mod real_gitops;
 #[cfg(target_os = "linux")]
 mod rebuild;
+#[cfg(target_os = "linux")]
 mod rebuild_drill;
+#[cfg(target_os = "linux")]
+mod rebuild_larger;
 mod shrink;
 #[cfg(target_os = "linux")]
 mod small;

@@ -44,7 +44,13 @@ impl Way {
     pub(crate) fn hurt(self, lab: &Lab) {
         let hurts: &[(&str, &str)] = match self {
             Self::Node => &[("10.25.11.12", "wipe")],
-            Self::Restore => &[("10.25.11.12", "lose"), ("10.25.11.13", "lose")],
+            // With the first one lost alone it would join the two others again, as an empty member.
+            Self::Restore => &[
+                ("10.25.11.13", "down"),
+                ("10.25.11.12", "lose"),
+                ("10.25.11.13", "lose"),
+                ("10.25.11.13", "up"),
+            ],
             Self::Anew => &[("10.25.11.11", "wipe"), ("10.25.11.12", "lose")],
         };
         for (ip, how) in hurts {

@@ -515,6 +515,74 @@ fn law_08_what_was_printed_before_it_was_known_to_be_secret_is_scrubbed_everywhe
     );
 }
 
+/// Three ways in which an end cites what a process said: a failed command, a question without an answer, an answer that is not clear.
+/// Only after them does a step say that it is a secret.
+const CITING: &str = r#"
+      - { id: early, shell: "echo first; echo early $(cat token) >&2; exit 3" }
+      - { id: ask, unless: { probe: lamp, is: lit }, shell: "true" }
+      - id: maybe
+        shell: "echo torn $(cat token) >&2; exit 4"
+        maybe: "exit == 4"
+        until: { that: "exists('token')", within: 1s }
+      - id: guarded
+        refuse:
+          - { when: { probe: lamp, is: lit }, say: The lamp may burn. }
+        shell: "true"
+      - { id: late, render: { text: "p = op://Home/attic/PASSWORD", to: allowed.conf, secrets: resolve } }
+"#;
+
+#[test]
+fn law_08_what_an_end_cites_is_not_in_the_journal_and_status_and_report_read_it_from_the_scrubbed_log()
+ {
+    let small = Small::with(
+        r#"
+may_hold_secrets: [allowed.conf, token, secrets.yaml]
+probes:
+  lamp:
+    title: Does the lamp burn?
+    settle: 0s
+    ask:
+      - run: [sh, -c, "echo lamp $(cat token) >&2; exit 9"]
+        answers: { lit: "exit == 0" }
+"#,
+        CITING,
+    );
+    small.write("token", "correct horse battery");
+    small.write("secrets.yaml", SECRETS);
+    // One after the other: what is cited is written before anybody knows.
+    let said = small
+        .bootstrap("run story 1.1 --secrets-file secrets.yaml --keep-going --jobs 1 --output json")
+        .exit(1);
+    has_all(
+        &said.stdout,
+        &["\"last-lines\":[\"early correct horse battery\"]"],
+    );
+    small.bootstrap("audit").success().tells(&["clean"]);
+    let journal = small.journal();
+    assert!(!journal.contains("horse"), "{journal}");
+    has_all(
+        &journal,
+        &["no clear answer (exit 4: \u{2026}), so its effect decides"],
+    );
+    small.bootstrap("status").success().tells(&[
+        "`sh` failed (exit 3): early [masked]",
+        "    | early [masked]",
+        "it cannot be told whether this is done already: lamp unknown (exit 9: lamp [masked])",
+        "no clear answer (exit 4: torn [masked]), so its effect decides",
+        "hint: seen: lamp unknown (exit 9: lamp [masked])",
+    ]);
+    let report = small.json("report --json");
+    let early = &report["run"]["tasks"][0];
+    assert_eq!(early["failure"]["last-lines"][0], "early [masked]");
+    // Without its log the sentence stands, and says that something was cited.
+    let logs = small.lab.journals()[0].parent().unwrap().join("logs");
+    fs::remove_dir_all(logs).unwrap();
+    small
+        .bootstrap("status")
+        .success()
+        .tells(&["`sh` failed (exit 3)", "lamp unknown (exit 9: \u{2026})"]);
+}
+
 const SECRETS: &str = "\"op://Home/attic/PASSWORD\": correct horse battery\n\
                        \"op://Home/attic/SHORT\": abc\n";
 

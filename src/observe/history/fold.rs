@@ -7,7 +7,7 @@ use jiff::Timestamp;
 
 use super::{Doubt, RunSummary, Standing, Status, TaskSummary};
 use crate::journal::Record;
-use crate::observe::view::{Counts, People, assumed};
+use crate::observe::view::{Counts, People, assumed, why_open};
 use crate::observe::words::clean;
 use crate::plan::TaskKey;
 use crate::run::event::RunResult;
@@ -114,24 +114,13 @@ pub fn fold(records: &[Record<Event>], held: bool) -> Option<RunSummary> {
     let failed = failed.map(|task| task.key.clone());
     for task in &mut fold.tasks {
         if task.why.is_empty() {
-            task.why = open(task, summary.standing, failed.as_deref());
+            let attempt = (task.status == Status::Running).then_some(task.attempts);
+            task.why = why_open(attempt, summary.standing, failed.as_deref());
         }
     }
     summary.tasks = fold.tasks;
     summary.counts = counts(&summary.tasks);
     Some(summary)
-}
-
-/// Why a task is where it is of which the journal says nothing: its attempt has no end, or it had none.
-fn open(task: &TaskSummary, standing: Standing, failed: Option<&str>) -> String {
-    match (standing, failed) {
-        _ if task.status == Status::Running => format!("attempt {}", task.attempts),
-        (Standing::Running | Standing::Done, _) => "its turn has not come".to_owned(),
-        (Standing::Interrupted, _) => "the run died before its turn came".to_owned(),
-        (Standing::Stopped, _) => "the run was stopped before its turn came".to_owned(),
-        (Standing::Failed, Some(failed)) => format!("not begun, because {failed} failed"),
-        (Standing::Failed, None) => "the run failed before its turn came".to_owned(),
-    }
 }
 
 /// Whether an event was said by a command of its own, while nobody worked on the run.

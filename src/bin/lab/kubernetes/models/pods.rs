@@ -146,21 +146,7 @@ fn step(store: &mut dyn Store, outside: &mut Outside, mut pod: Value) {
         return;
     }
     if let Some((reason, message)) = waits(store, outside, &pod, &node) {
-        containers(
-            &mut pod,
-            &date,
-            &json!({ "waiting": { "reason": reason, "message": message } }),
-            false,
-        );
-        put_condition(
-            &mut pod,
-            &date,
-            "Ready",
-            "False",
-            "ContainersNotReady",
-            "containers with unready status",
-        );
-        store.write(pod);
+        wait(store, pod, &json!({ "reason": reason, "message": message }));
         return;
     }
     let start = takes(
@@ -171,21 +157,7 @@ fn step(store: &mut dyn Store, outside: &mut Outside, mut pod: Value) {
     );
     if !store.passed(&format!("{uid} starts on {}", machine.boot), start) {
         if list(&pod, "/status/containerStatuses").is_empty() {
-            containers(
-                &mut pod,
-                &date,
-                &json!({ "waiting": { "reason": "ContainerCreating" } }),
-                false,
-            );
-            put_condition(
-                &mut pod,
-                &date,
-                "Ready",
-                "False",
-                "ContainersNotReady",
-                "containers with unready status",
-            );
-            store.write(pod);
+            wait(store, pod, &json!({ "reason": "ContainerCreating" }));
         }
         return;
     }
@@ -270,6 +242,15 @@ fn end(store: &dyn Store, outside: &mut Outside, pod: &mut Value) {
         false,
     );
     put_condition(pod, &date, "Ready", "False", "PodCompleted", "");
+}
+
+/// A pod's containers wait for something.
+fn wait(store: &mut dyn Store, mut pod: Value, why: &Value) {
+    let date = store.date();
+    containers(&mut pod, &date, &json!({ "waiting": why }), false);
+    let why = "containers with unready status";
+    put_condition(&mut pod, &date, "Ready", "False", "ContainersNotReady", why);
+    store.write(pod);
 }
 
 fn containers(pod: &mut Value, _date: &str, state: &Value, ready: bool) {

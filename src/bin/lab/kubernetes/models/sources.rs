@@ -59,17 +59,13 @@ pub(super) fn handled(object: &mut Value) {
     }
 }
 
-fn finish(
-    object: &mut Value,
-    date: &str,
-    outcome: Result<Value, (&str, String)>,
-    message: impl Fn(&Value) -> String,
-) {
+fn finish(object: &mut Value, date: &str, asked: Asked, word: &str) {
     handled(object);
     let generation = object["metadata"]["generation"].clone();
-    match outcome {
+    match asked {
         Ok(artifact) => {
-            let said = message(&artifact);
+            let revision = text(&artifact, "/revision");
+            let said = format!("stored artifact for {word} '{revision}'");
             let same = object["status"]["artifact"]["revision"] == artifact["revision"];
             if !same {
                 set(object, "/status/artifact", artifact);
@@ -95,13 +91,52 @@ fn finish(
     set(object, "/status/observedGeneration", generation);
 }
 
+/// What source-controller does with a kind of source.
+struct Follow {
+    kind: &'static str,
+    /// How long it takes to ask, in milliseconds.
+    takes: u64,
+    ask: fn(&dyn Store, &mut Outside, &Value) -> Asked,
+    /// What the revision is called.
+    word: &'static str,
+}
+
+/// An artifact, or the reason why there is none, with its sentence.
+type Asked = Result<Value, (&'static str, String)>;
+
 /// `GitRepository` objects follow their branch.
 pub(super) fn git(store: &mut dyn Store, outside: &mut Outside) {
-    let kind = "GitRepository.source.toolkit.fluxcd.io";
-    if store.list(kind).is_empty() || !runs(store, "source-controller") {
+    follow(
+        store,
+        outside,
+        &Follow {
+            kind: "GitRepository.source.toolkit.fluxcd.io",
+            takes: 800,
+            ask: fetch,
+            word: "revision",
+        },
+    );
+}
+
+/// `OCIRepository` objects hold charts.
+pub(super) fn charts(store: &mut dyn Store, outside: &mut Outside) {
+    follow(
+        store,
+        outside,
+        &Follow {
+            kind: "OCIRepository.source.toolkit.fluxcd.io",
+            takes: 500,
+            ask: pull,
+            word: "digest",
+        },
+    );
+}
+
+fn follow(store: &mut dyn Store, outside: &mut Outside, how: &Follow) {
+    if store.list(how.kind).is_empty() || !runs(store, "source-controller") {
         return;
     }
-    let all: Vec<Value> = store.list(kind).into_iter().cloned().collect();
+    let all: Vec<Value> = store.list(how.kind).into_iter().cloned().collect();
     for mut source in all {
         if source["spec"]["suspend"] == true
             || source["metadata"].get("deletionTimestamp").is_some()
@@ -114,21 +149,15 @@ pub(super) fn git(store: &mut dyn Store, outside: &mut Outside) {
         } else {
             10_000
         };
-        if !due(store, &source, interval)
-            || !store.passed(&format!("{} fetch", text(&source, "/metadata/uid")), 800)
-        {
+        let asking = format!("{} asking", text(&source, "/metadata/uid"));
+        if !due(store, &source, interval) || !store.passed(&asking, how.takes) {
             continue;
         }
-        store.forget(&format!("{} fetch", text(&source, "/metadata/uid")));
+        store.forget(&asking);
         again(store, &source);
         let date = store.date();
-        let outcome = fetch(store, outside, &source);
-        finish(&mut source, &date, outcome, |artifact| {
-            format!(
-                "stored artifact for revision '{}'",
-                text(artifact, "/revision")
-            )
-        });
+        let asked = (how.ask)(store, outside, &source);
+        finish(&mut source, &date, asked, how.word);
         store.write(source);
     }
 }
@@ -168,11 +197,7 @@ pub(crate) fn may_read(
     Ok(())
 }
 
-fn fetch(
-    store: &dyn Store,
-    outside: &mut Outside,
-    source: &Value,
-) -> Result<Value, (&'static str, String)> {
+fn fetch(store: &dyn Store, outside: &mut Outside, source: &Value) -> Asked {
     let url = text(source, "/spec/url").to_string();
     let failed = |why: String| {
         (
@@ -211,76 +236,49 @@ fn fetch(
         )));
     };
     let (namespace, name) = place(source);
-    let path = format!("gitrepository/{namespace}/{name}/{commit}.tar.gz");
-    Ok(json!({
-        "digest": format!("sha256:{}", blake3::hash(commit.as_bytes()).to_hex()),
-        "lastUpdateTime": store.date(),
-        "path": path,
-        "revision": format!("{branch}@sha1:{commit}"),
-        "size": 4_096,
-        "url": format!("http://source-controller.flux-system.svc.cluster.local./{path}"),
-    }))
+    Ok(artifact(
+        store,
+        &format!("gitrepository/{namespace}/{name}/{commit}.tar.gz"),
+        &format!("sha256:{}", blake3::hash(commit.as_bytes()).to_hex()),
+        &format!("{branch}@sha1:{commit}"),
+        4_096,
+    ))
 }
 
-/// `OCIRepository` objects hold charts.
-pub(super) fn charts(store: &mut dyn Store, outside: &mut Outside) {
-    let kind = "OCIRepository.source.toolkit.fluxcd.io";
-    if store.list(kind).is_empty() || !runs(store, "source-controller") {
-        return;
+fn pull(store: &dyn Store, outside: &mut Outside, source: &Value) -> Asked {
+    let (url, tag) = (text(source, "/spec/url"), text(source, "/spec/ref/tag"));
+    let failed = |why: String| {
+        (
+            "OCIArtifactPullFailed",
+            format!("failed to determine artifact digest: {why}"),
+        )
+    };
+    if !programs::resolves(store) {
+        let host = url.trim_start_matches("oci://").split('/').next();
+        return Err(failed(format!(
+            "Get \"https://{}/v2/\": dial tcp: lookup: i/o timeout",
+            host.unwrap_or_default()
+        )));
     }
-    let all: Vec<Value> = store.list(kind).into_iter().cloned().collect();
-    for mut source in all {
-        if source["spec"]["suspend"] == true
-            || source["metadata"].get("deletionTimestamp").is_some()
-        {
-            continue;
-        }
-        // A registry answers again soon after it did not.
-        let interval = if super::super::value::is_true(&source, "Ready") {
-            duration(&source, "/spec/interval", 60_000)
-        } else {
-            10_000
-        };
-        let what = format!("{} pull", text(&source, "/metadata/uid"));
-        if !due(store, &source, interval) || !store.passed(&what, 500) {
-            continue;
-        }
-        store.forget(&what);
-        again(store, &source);
-        let date = store.date();
-        let (url, tag) = (
-            text(&source, "/spec/url").to_string(),
-            text(&source, "/spec/ref/tag").to_string(),
-        );
-        let (namespace, name) = place(&source);
-        let path = format!("ocirepository/{namespace}/{name}/{tag}.tar.gz");
-        let outcome = if programs::resolves(store) {
-            charts::pull(outside, &url, &tag)
-                .map(|chart| {
-                    json!({
-                        "digest": chart.digest(), "lastUpdateTime": date, "path": path, "revision": format!("{tag}@{}", chart.digest()), "size": 2_048,
-                        "url": format!("http://source-controller.flux-system.svc.cluster.local./{path}"),
-                    })
-                })
-                .map_err(|why| ("OCIArtifactPullFailed", format!("failed to determine artifact digest: {why}")))
-        } else {
-            Err((
-                "OCIArtifactPullFailed",
-                format!(
-                    "failed to determine artifact digest: Get \"https://{}/v2/\": dial tcp: lookup: i/o timeout",
-                    url.trim_start_matches("oci://")
-                        .split('/')
-                        .next()
-                        .unwrap_or_default()
-                ),
-            ))
-        };
-        finish(&mut source, &date, outcome, |artifact| {
-            format!(
-                "stored artifact for digest '{}'",
-                text(artifact, "/revision")
-            )
-        });
-        store.write(source);
-    }
+    let chart = charts::pull(outside, url, tag).map_err(failed)?;
+    let (namespace, name) = place(source);
+    Ok(artifact(
+        store,
+        &format!("ocirepository/{namespace}/{name}/{tag}.tar.gz"),
+        &chart.digest(),
+        &format!("{tag}@{}", chart.digest()),
+        2_048,
+    ))
+}
+
+/// What source-controller keeps of a source.
+fn artifact(store: &dyn Store, path: &str, digest: &str, revision: &str, size: u64) -> Value {
+    json!({
+        "digest": digest,
+        "lastUpdateTime": store.date(),
+        "path": path,
+        "revision": revision,
+        "size": size,
+        "url": format!("http://source-controller.flux-system.svc.cluster.local./{path}"),
+    })
 }
