@@ -1,6 +1,7 @@
 //! `rebuild`: finds out which way a cluster or a node can be rebuilt, shows why, and goes it.
 //!
-//! Choosing only reads, under the lock of the project (but for `--plan`): what was found would be no longer so if somebody worked meanwhile. What is chosen is written into the journal with the answers that led to it, so that `resume` goes on with that way
+//! Choosing only reads, under the lock of the project (but for `--plan`): what was found would be no longer so if somebody worked meanwhile.
+//! What is chosen is written into the journal with the answers that led to it, so that `resume` goes on with that way
 //! and does not choose again: after the first step the world is another one.
 
 use std::sync::Arc;

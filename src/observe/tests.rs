@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::engine::Observer;
 use crate::journal::Record;
 use crate::observe::history::{self, Standing, fold};
-use crate::observe::view::{Frame, criteria, row, summary};
+use crate::observe::view::{Counts, Frame, criteria, row, summary};
 use crate::observe::words::{clean, command, count, cut, duration, limit, width};
 use crate::observe::{Ending, JsonLines, Lines, listing, report};
 use crate::plan::{Extent, Plan, Selection, make};
@@ -382,6 +382,9 @@ fn law_12_the_end_of_a_run_and_status_give_the_same_reasons() {
                 &mut Lines::new(Paper::default().out(), false),
                 &events,
             );
+            if end.is_none() && upto == 1 {
+                assert_eq!(Counts::of(&plan, &run).words(), "4 tasks: 4 not started");
+            }
             let told = fold(&records(&events), true).unwrap();
             for ((ix, task), told) in plan.tasks().zip(told.tasks) {
                 let shown = row(&plan, &run, ix, Duration::ZERO).why;
