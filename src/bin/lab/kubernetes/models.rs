@@ -9,7 +9,7 @@ mod flux;
 mod gateway;
 mod health;
 mod namespaces;
-mod nodes;
+pub(crate) mod nodes;
 mod pods;
 mod programs;
 mod releases;

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::clock;
+use crate::kubernetes::models::nodes::PRESSURES;
 use crate::world::{KubeNode, World};
 
 /// How a kubelet does.
@@ -59,24 +60,7 @@ pub(crate) fn status(node: &KubeNode, kubelet: Kubelet, port: u16) -> Value {
             "lastHeartbeatTime": now, "lastTransitionTime": now,
         })
     };
-    let healthy = [
-        (
-            "MemoryPressure",
-            "KubeletHasSufficientMemory",
-            "kubelet has sufficient memory available",
-        ),
-        (
-            "DiskPressure",
-            "KubeletHasNoDiskPressure",
-            "kubelet has no disk pressure",
-        ),
-        (
-            "PIDPressure",
-            "KubeletHasSufficientPID",
-            "kubelet has sufficient PID available",
-        ),
-    ];
-    let mut conditions: Vec<Value> = healthy
+    let mut conditions: Vec<Value> = PRESSURES
         .iter()
         .map(|(kind, reason, message)| match kubelet {
             Kubelet::Silent => unknown(kind, &condition),

@@ -33,7 +33,8 @@ fn fresh(machine: &Machine) -> Value {
     })
 }
 
-const PRESSURES: [(&str, &str, &str); 3] = [
+/// The conditions of a node that is well besides `Ready`: each with the reason and the words for its being false.
+pub(crate) const PRESSURES: [(&str, &str, &str); 3] = [
     (
         "MemoryPressure",
         "KubeletHasSufficientMemory",
