@@ -80,6 +80,41 @@ impl Binder<'_> {
         Ok(bound)
     }
 
+    /// As [`Binder::bind`], without the parameters that are known only when the step starts.
+    pub fn bind_known(
+        &self,
+        parameters: &[Field],
+        arguments: &[Argument],
+        scope: &Scope,
+    ) -> Result<Scope, Error> {
+        let is_given =
+            |parameter: &Field| arguments.iter().any(|given| given.name == parameter.name);
+        let known = self.known(arguments);
+        let parameters: Vec<Field> = parameters
+            .iter()
+            .filter(|parameter| {
+                !is_given(parameter) || known.iter().any(|given| given.name == parameter.name)
+            })
+            .cloned()
+            .collect();
+        self.bind(&parameters, &known, scope)
+    }
+
+    /// The arguments that read nothing of what an earlier step gives.
+    pub fn known(&self, arguments: &[Argument]) -> Vec<Argument> {
+        let reads_outputs = |argument: &&Argument| match &argument.value {
+            ArgumentValue::Text(text) => {
+                let names = self.templates.names(text);
+                names
+                    .iter()
+                    .any(|name| name.split('.').next() == Some("steps"))
+            }
+            _ => false,
+        };
+        let known = arguments.iter().filter(|given| !reads_outputs(given));
+        known.cloned().collect()
+    }
+
     fn typed(&self, parameter: &Field, value: Value) -> Result<Value, Error> {
         let wrong = |found: &str| Error {
             message: format!(

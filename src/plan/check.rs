@@ -259,8 +259,16 @@ pub(super) fn drafts(
         // Names are the same for every item of a step, unless the inventory has optional parts: every item is checked.
         match &task.duty {
             Duty::Work(body) => {
+                // What the task is given by an earlier step has no value yet.
+                let later: Vec<&str> = task
+                    .parameters
+                    .iter()
+                    .map(|parameter| parameter.name.as_str())
+                    .filter(|name| task.scope.get(name).is_none())
+                    .collect();
                 visit::body(body, &mut |text, more| {
-                    names(project, &task.scope, text, more, outputs, problems);
+                    let more = [more, &later].concat();
+                    names(project, &task.scope, text, &more, outputs, problems);
                 });
                 visit::arguments(&task.arguments, &mut |text, more| {
                     names(project, &task.scope, text, more, outputs, problems);

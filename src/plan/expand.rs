@@ -391,10 +391,16 @@ impl Maker<'_> {
             root: &self.project.root,
         };
         // Parameters that are known now are in the plan; those that come from outputs are bound when the task starts.
-        let scope = match binder.bind(&step.parameters, &step.arguments, &scope) {
+        let scope = match binder.bind_known(&step.parameters, &step.arguments, &scope) {
             Ok(bound) => bound,
-            Err(_) if uses_outputs(&step.arguments) => scope,
-            Err(_) if !check::given(self.project, &step.arguments, &scope, &mut self.problems) => {
+            Err(_)
+                if !check::given(
+                    self.project,
+                    &binder.known(&step.arguments),
+                    &scope,
+                    &mut self.problems,
+                ) =>
+            {
                 scope
             }
             Err(error) if story.id == TYPED => {
@@ -650,10 +656,6 @@ impl Maker<'_> {
             .text(template, scope)
             .unwrap_or_else(|_| template.source.clone())
     }
-}
-
-fn uses_outputs(arguments: &[Argument]) -> bool {
-    arguments.iter().any(|argument| matches!(&argument.value, ArgumentValue::Text(text) if text.source.contains("steps.")))
 }
 
 /// Whether a body asks a person before it acts.
