@@ -1,6 +1,6 @@
 //! The command line: the only reader of arguments, environment and terminal, and the only place where everything is wired.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,6 +20,7 @@ pub mod exit;
 mod history;
 mod locks;
 mod look;
+mod printed;
 mod rebuild;
 mod render;
 mod reopen;
@@ -359,6 +360,16 @@ struct Context {
     colour_err: bool,
 }
 
+/// Says what stopped a command, and gives the exit code.
+fn ended(end: Result<u8, Error>, colour: bool) -> ExitCode {
+    let code = end.unwrap_or_else(|error| {
+        // Not even the last word waits for somebody who does not read.
+        put(&mut Detached::new(std::io::stderr()), &error.render(colour));
+        error.code()
+    });
+    ExitCode::from(code)
+}
+
 /// Parses the arguments, does what they say and gives the exit code.
 pub fn main() -> ExitCode {
     let args = match Args::try_parse() {
@@ -370,8 +381,11 @@ pub fn main() -> ExitCode {
             } else {
                 exit::DONE
             };
-            error.print().ok();
-            return ExitCode::from(code);
+            let printed = match error.print() {
+                Err(error) if code == exit::DONE => printed::unwritten(&error, code),
+                _ => Ok(code),
+            };
+            return ended(printed, std::io::stderr().is_terminal());
         }
     };
     trace(args.verbose);
@@ -387,17 +401,7 @@ pub fn main() -> ExitCode {
         colour_out: coloured(std::io::stdout().is_terminal()),
         colour_err: coloured(std::io::stderr().is_terminal()),
     };
-    match dispatch(args.command, &context) {
-        Ok(code) => ExitCode::from(code),
-        Err(error) => {
-            // Not even the last word waits for somebody who does not read.
-            put(
-                &mut Detached::new(std::io::stderr()),
-                &error.render(context.colour_err),
-            );
-            ExitCode::from(error.code())
-        }
-    }
+    ended(dispatch(args.command, &context), context.colour_err)
 }
 
 fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
@@ -441,9 +445,7 @@ fn dispatch(command: Command, context: &Context) -> Result<u8, Error> {
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Args::command(), "bootstrap", &mut script);
-            // A closed pipe is the reader's decision.
-            std::io::stdout().lock().write_all(&script).ok();
-            Ok(exit::DONE)
+            printed::print(&String::from_utf8_lossy(&script), exit::DONE)
         }
     }
 }

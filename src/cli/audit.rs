@@ -13,9 +13,9 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::cli::error::Error;
+use crate::cli::printed::print;
 use crate::cli::{Context, SecretsFile, exit, history, locks, look, reopen, work};
 use crate::journal::Journal;
-use crate::observe::put;
 use crate::observe::words::{Tone, count, paint};
 use crate::project::Project;
 use crate::run::Event;
@@ -156,12 +156,12 @@ pub(super) fn audit(
     } else {
         text(&audit, context.colour_out)
     };
-    put(&mut std::io::stdout().lock(), &text);
-    Ok(match (audit.is_clean(), audit.is_complete()) {
+    let code = match (audit.is_clean(), audit.is_complete()) {
         (false, _) => exit::FAILED,
         (true, true) => exit::DONE,
         (true, false) => exit::CANNOT_START,
-    })
+    };
+    print(&text, code)
 }
 
 fn look_at(path: &Path, root: &Path, project: &Project, search: &Search, audit: &mut Audit) {

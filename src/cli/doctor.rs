@@ -6,8 +6,8 @@ use minijinja::value::Value;
 use serde::Serialize;
 
 use crate::cli::error::Error;
+use crate::cli::printed::print;
 use crate::cli::{Context, environment, exit};
-use crate::observe::put;
 use crate::observe::words::{Tone, paint};
 use crate::playbook::{Playbook, ToolVersion};
 use crate::process::{Cancel, Command, Exit};
@@ -97,8 +97,7 @@ pub(super) fn doctor(context: &Context, json: bool) -> Result<u8, Error> {
             text + &format!("{word} {:<14} {}{help}\n", finding.what, finding.found)
         })
     };
-    put(&mut std::io::stdout().lock(), &text);
-    Ok(if fine { exit::DONE } else { exit::CANNOT_START })
+    print(&text, if fine { exit::DONE } else { exit::CANNOT_START })
 }
 
 /// The versions of the tools that the playbook asks about, and those that will not do, or cannot be told, in a sentence each.

@@ -4,6 +4,7 @@ use std::io::{BufRead as _, BufReader, IsTerminal as _, Read as _, Seek as _, Se
 use std::path::{Path, PathBuf};
 
 use crate::cli::error::Error;
+use crate::cli::printed::{Printed, print};
 use crate::cli::{Context, edits, exit};
 use crate::journal::{Journal, Record};
 use crate::observe::history::{self as told, RunSummary, Standing};
@@ -36,8 +37,7 @@ pub(super) fn status(context: &Context, wanted: Option<&str>, json: bool) -> Res
     } else {
         edits::text(&edits, context.colour_out) + &told::status_text(&run, &frame)
     };
-    put(&mut std::io::stdout().lock(), &text);
-    Ok(exit::DONE)
+    print(&text, exit::DONE)
 }
 
 /// `report`.
@@ -60,8 +60,7 @@ pub(super) fn report(context: &Context, wanted: Option<&str>, json: bool) -> Res
             None,
         ));
     };
-    put(&mut std::io::stdout().lock(), &text);
-    Ok(exit::DONE)
+    print(&text, exit::DONE)
 }
 
 /// The folder of a run that is named, or of the newest that says anything.
@@ -93,8 +92,7 @@ pub(super) fn runs(context: &Context, json: bool) -> Result<u8, Error> {
     } else {
         told::runs_text(&runs, context.colour_out)
     };
-    put(&mut std::io::stdout().lock(), &text);
-    Ok(exit::DONE)
+    print(&text, exit::DONE)
 }
 
 /// `logs`.
@@ -116,7 +114,7 @@ pub(super) fn logs(
             ),
         );
     }
-    let mut out = std::io::stdout().lock();
+    let mut out = Printed::new();
     for log in there {
         if files {
             put(&mut out, &format!("{}\n", log.path.display()));
@@ -126,23 +124,23 @@ pub(super) fn logs(
             &mut out,
             &format!("==> {} (attempt {})\n", log.task, log.attempt),
         );
-        let mut file = std::fs::File::open(&log.path).map_err(|error| {
-            Error::cannot_start(
-                format!("{} cannot be read", log.path.display()),
-                Some(&error),
-            )
-        })?;
+        let mut file =
+            std::fs::File::open(&log.path).map_err(|error| unreadable(&log.path, &error))?;
         let shown = if std::io::stdout().is_terminal() {
             show(file, &mut out)
         } else {
             std::io::copy(&mut file, &mut out).map(drop)
         };
-        if shown.is_err() {
-            // The reader has had enough.
+        if out.is_lost() {
             break;
         }
+        shown.map_err(|error| unreadable(&log.path, &error))?;
     }
-    Ok(exit::DONE)
+    out.end(exit::DONE)
+}
+
+fn unreadable(path: &std::path::Path, error: &std::io::Error) -> Error {
+    Error::cannot_start(format!("{} cannot be read", path.display()), Some(error))
 }
 
 /// Shows a log on a terminal: nothing in it may move the cursor, ring the bell or name the window.

@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::cli::error::Error;
+use crate::cli::printed::print;
 use crate::cli::work::make_plan;
 use crate::cli::{Context, PlanHow, all_problems, edits, environment, exit, own_sessions};
 use crate::journal::Journal;
-use crate::observe::{listing, put};
+use crate::observe::listing;
 use crate::perform::{Pace, Performer, Settings, Verdict};
 use crate::plan::{Duty, Edit, Extent, Plan, Selection, TaskIx, TaskKey};
 use crate::playbook::{Action, Body, Stage};
@@ -27,12 +28,10 @@ pub(super) fn plan(
 ) -> Result<u8, Error> {
     let project = Arc::new(context.project()?);
     let plan = Arc::new(make_plan(context, &project, selection, extent)?);
-    let mut out = std::io::stdout().lock();
     let since = since(context, &project.root, selection, extent);
     if !how.probe && !how.diff {
         let listing = listing::list(&plan, None);
-        put(&mut out, &shown(context, &listing, how.json, since));
-        return Ok(exit::DONE);
+        return print(&shown(context, &listing, how.json, since), exit::DONE);
     }
     let performer = asking_performer(&project, &plan, how.secrets.secrets_file.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -79,15 +78,17 @@ pub(super) fn plan(
     runtime.shutdown_background();
     let (answers, pending) = answers;
     let listing = listing::list(&plan, Some(&answers));
-    put(&mut out, &shown(context, &listing, how.json, since));
+    let mut text = shown(context, &listing, how.json, since);
     if how.diff && !how.json && !diffs.is_empty() {
-        put(&mut out, &format!("\n{diffs}"));
+        text.push('\n');
+        text.push_str(&diffs);
     }
-    Ok(if how.diff && pending {
+    let code = if how.diff && pending {
         exit::PENDING
     } else {
         exit::DONE
-    })
+    };
+    print(&text, code)
 }
 
 /// What was edited since the newest run of the same: its name and the verdicts; nothing where there is none, or nothing differs.
@@ -205,8 +206,7 @@ pub(super) fn validate(context: &Context, json: bool) -> Result<u8, Error> {
                 } else {
                     format!("valid: {stories} {noun}, {tasks} {of_tasks} for this inventory\n")
                 };
-                put(&mut std::io::stdout().lock(), &text);
-                return Ok(exit::DONE);
+                return print(&text, exit::DONE);
             }
             Err(problems) => (project.sources, problems),
         },
@@ -214,8 +214,7 @@ pub(super) fn validate(context: &Context, json: bool) -> Result<u8, Error> {
     };
     if json {
         let findings = serde_json::json!({ "problems": problems.findings(&sources) });
-        put(&mut std::io::stdout().lock(), &format!("{findings}\n"));
-        return Ok(exit::INVALID);
+        return print(&format!("{findings}\n"), exit::INVALID);
     }
     Err(Error::invalid(&sources, &problems, context.colour_err))
 }

@@ -7,6 +7,7 @@ use clap::{Args, ValueEnum};
 
 use crate::cli::error::Error;
 use crate::cli::look::asking_performer;
+use crate::cli::printed::Printed;
 use crate::cli::{Context, SecretsFile, exit};
 use crate::inventory::{Axis, Cluster};
 use crate::observe::put;
@@ -191,13 +192,13 @@ fn render_tree(project: &Project, target: &RenderTarget, args: &RenderArgs) -> R
         .clone()
         .unwrap_or_else(|| PathBuf::from(&target.into));
     let cluster = args.cluster.as_deref();
-    let mut out = std::io::stdout().lock();
+    let mut out = Printed::new();
     if args.diff {
         let differences = tree::differences(&folder, &files, cluster);
         for (_, diff) in &differences {
             put(&mut out, diff);
         }
-        return Ok(if differences.is_empty() {
+        return out.end(if differences.is_empty() {
             exit::DONE
         } else {
             exit::PENDING
@@ -237,16 +238,16 @@ fn render_tree(project: &Project, target: &RenderTarget, args: &RenderArgs) -> R
             done.same
         ),
     );
-    Ok(exit::DONE)
+    out.end(exit::DONE)
 }
 
 fn emit(args: &RenderArgs, files: &[(String, String)]) -> Result<u8, Error> {
-    let mut out = std::io::stdout().lock();
+    let mut out = Printed::new();
     let Some(folder) = &args.out else {
         for (name, text) in files {
             put(&mut out, &format!("# {name}\n{text}"));
         }
-        return Ok(exit::DONE);
+        return out.end(exit::DONE);
     };
     let mode = if args.secrets == Secrets::Resolve {
         0o600
@@ -273,7 +274,7 @@ fn emit(args: &RenderArgs, files: &[(String, String)]) -> Result<u8, Error> {
         let word = if wrote { "wrote" } else { "same " };
         put(&mut out, &format!("{word} {}\n", path.display()));
     }
-    Ok(if differ { exit::PENDING } else { exit::DONE })
+    out.end(if differ { exit::PENDING } else { exit::DONE })
 }
 
 fn scopes(project: &Project, target: &RenderTarget) -> Result<Vec<Scope>, Error> {
