@@ -47,7 +47,8 @@ doc: ## the library's documentation, without a warning
 validate: ## checks the shipped playbook
 	cargo run --quiet --bin bootstrap -- validate
 
-bench: ## how fast, beside go-task, just and make (PyPI; wants a quiet machine, some minutes)
+bench: ## how fast, beside go-task, just and make (PyPI), and masking beside aho-corasick (wants a quiet machine, some minutes)
+	cargo bench --quiet --bench mask
 	@tools/bench
 
 ci: ## everything that must pass, in the order in which it fails fastest

@@ -1,18 +1,18 @@
 //! Finds many byte strings at once, and replaces them.
 //!
-//! All patterns are at least [`SHORTEST`](super::SHORTEST) bytes long, so a small table of hashed four-byte beginnings turns
+//! All patterns are at least [`SHORTEST`] bytes long, so a small table of hashed four-byte beginnings turns
 //! away nearly every position of ordinary output with one look-up; only what passes is compared. With a few thousand patterns
 //! (a hundred secrets in all their forms) an automaton would need megabytes of table and be no faster.
 //!
 //! Invariant: `patterns` is sorted and has no duplicates, so those with one beginning stand together.
 
-use super::{MASKED, Pattern};
+use super::{MASKED, Pattern, SHORTEST};
 
 /// How many bytes of a pattern the table knows.
 const HEAD: usize = 4;
 const BITS: u32 = 17;
-/// Every so many bytes one look is enough: a pattern of [`SHORTEST`](super::SHORTEST) bytes has a whole head from one of them on.
-const STEP: usize = super::SHORTEST - HEAD + 1;
+/// Every so many bytes one look is enough: a pattern of [`SHORTEST`] bytes has a whole head from one of them on.
+const STEP: usize = SHORTEST - HEAD + 1;
 const GRID_BITS: u32 = 19;
 
 pub(super) struct Matcher {
@@ -68,6 +68,12 @@ impl Matcher {
         bytes: &[u8],
         until: usize,
     ) -> impl Iterator<Item = (usize, usize)> {
+        self.candidates(bytes, until)
+            .filter_map(|at| self.longest_at(&bytes[at..]).map(|length| (at, length)))
+    }
+
+    /// Every place before `until`, in order, at which a pattern may begin of which at least [`SHORTEST`] bytes are there.
+    fn candidates(&self, bytes: &[u8], until: usize) -> impl Iterator<Item = usize> {
         bytes
             .windows(HEAD)
             .enumerate()
@@ -80,7 +86,6 @@ impl Matcher {
             // Whatever has this place among its first ones.
             .flat_map(move |(place, _)| (place + 1).saturating_sub(STEP)..(place + 1).min(until))
             .filter(|&at| self.may_begin(bytes, at))
-            .filter_map(|at| self.longest_at(&bytes[at..]).map(|length| (at, length)))
     }
 
     /// Writes `bytes[..until]` to `out`, with every occurrence that begins in it replaced.
@@ -94,31 +99,44 @@ impl Matcher {
         until: usize,
         out: &mut Vec<u8>,
     ) -> usize {
-        // Invariant: everything before `plain` is written, everything before `hidden` is written or replaced.
-        let mut hidden = covered;
-        let mut plain = covered;
+        let mut hiding = Hiding::new(bytes, covered, out);
         for (at, length) in self.occurrences(bytes, until) {
-            if at >= hidden {
-                out.extend_from_slice(&bytes[plain..at]);
-                out.extend_from_slice(MASKED.as_bytes());
-            }
-            hidden = hidden.max(at + length);
-            plain = hidden;
+            hiding.hide(at, length);
         }
-        if plain < until {
-            out.extend_from_slice(&bytes[plain..until]);
-        }
-        hidden.saturating_sub(until)
+        hiding.end(until)
     }
 
-    /// Returns the first position from which the rest of the bytes may be the beginning of a longer pattern.
-    pub(super) fn undecided(&self, bytes: &[u8]) -> usize {
-        let first = bytes.len().saturating_sub(self.longest.saturating_sub(1));
-        (first..bytes.len())
-            .find(|&at| {
-                (bytes.len() - at < HEAD || self.may_begin(bytes, at))
-                    && self.begins_longer(&bytes[at..])
-            })
+    /// As [`Matcher::replace`], of what is settled ([`Matcher::settled`]). Returns up to where, and how many bytes after that belong to an
+    /// occurrence that was replaced here.
+    pub(super) fn replace_settled(
+        &self,
+        bytes: &[u8],
+        covered: usize,
+        out: &mut Vec<u8>,
+    ) -> (usize, usize) {
+        let mut hiding = Hiding::new(bytes, covered, out);
+        let until = self.settled(bytes, |at, length| hiding.hide(at, length));
+        (until, hiding.end(until))
+    }
+
+    /// Returns the first place from which the rest of the bytes may be the beginning of a longer pattern, and shows every occurrence
+    /// that begins before it, in order: its place, and the length of the longest pattern there.
+    ///
+    /// Every byte is looked at once: the longest pattern may be longer than all that a process prints at a time.
+    pub(super) fn settled(&self, bytes: &[u8], mut occurs: impl FnMut(usize, usize)) -> usize {
+        let open = bytes.len().saturating_sub(self.longest.saturating_sub(1));
+        // Of what begins here or later there are too few bytes for the table.
+        let late = (bytes.len() + 1).saturating_sub(SHORTEST);
+        for at in self.candidates(bytes, late) {
+            if at >= open && self.begins_longer(&bytes[at..]) {
+                return at;
+            }
+            if let Some(length) = self.longest_at(&bytes[at..]) {
+                occurs(at, length);
+            }
+        }
+        (open.max(late)..bytes.len())
+            .find(|&at| self.begins_longer(&bytes[at..]))
             .unwrap_or(bytes.len())
     }
 
@@ -156,6 +174,41 @@ impl Matcher {
         self.patterns
             .get(after)
             .is_some_and(|pattern| pattern.starts_with(rest))
+    }
+}
+
+/// Writes bytes, with the occurrences in them replaced.
+struct Hiding<'a> {
+    bytes: &'a [u8],
+    out: &'a mut Vec<u8>,
+    /// Everything before it is written or replaced.
+    done: usize,
+}
+
+impl<'a> Hiding<'a> {
+    fn new(bytes: &'a [u8], covered: usize, out: &'a mut Vec<u8>) -> Self {
+        Self {
+            bytes,
+            out,
+            done: covered,
+        }
+    }
+
+    /// Replaces an occurrence that begins no earlier than the last one. Those that overlap become one.
+    fn hide(&mut self, at: usize, length: usize) {
+        if at >= self.done {
+            self.out.extend_from_slice(&self.bytes[self.done..at]);
+            self.out.extend_from_slice(MASKED.as_bytes());
+        }
+        self.done = self.done.max(at + length);
+    }
+
+    /// Writes what is left before `until`; returns how many bytes after it are replaced.
+    fn end(self, until: usize) -> usize {
+        if let Some(plain) = self.bytes.get(self.done..until) {
+            self.out.extend_from_slice(plain);
+        }
+        self.done.saturating_sub(until)
     }
 }
 

@@ -72,15 +72,10 @@ impl Search {
             };
             held.extend_from_slice(&chunk[..read]);
             let last = read == 0;
-            let until = if last {
-                held.len()
-            } else {
-                self.matcher.undecided(&held)
-            };
-            for (at, length) in self.matcher.occurrences(&held, until) {
+            let mut occurs = |at: usize, length: usize| {
                 let offset = begin + at as u64;
                 if offset < told {
-                    continue;
+                    return;
                 }
                 told = offset + length as u64;
                 let form = &held[at..at + length];
@@ -93,7 +88,15 @@ impl Search {
                         name: self.names[self.owners[owner].1].clone(),
                     });
                 }
-            }
+            };
+            let until = if last {
+                for (at, length) in self.matcher.occurrences(&held, held.len()) {
+                    occurs(at, length);
+                }
+                held.len()
+            } else {
+                self.matcher.settled(&held, occurs)
+            };
             begin += until as u64;
             held.drain(..until);
             if last {

@@ -44,14 +44,14 @@ impl MaskStream {
         };
         if self.held.is_empty() {
             // The common case copies nothing but the output.
-            let until = matcher.undecided(chunk);
-            self.covered = matcher.replace(chunk, 0, until, out);
+            let (until, covered) = matcher.replace_settled(chunk, 0, out);
+            self.covered = covered;
             self.held.extend_from_slice(&chunk[until..]);
             return;
         }
         self.held.extend_from_slice(chunk);
-        let until = matcher.undecided(&self.held);
-        self.covered = matcher.replace(&self.held, self.covered, until, out);
+        let (until, covered) = matcher.replace_settled(&self.held, self.covered, out);
+        self.covered = covered;
         self.held.copy_within(until.., 0);
         let left = self.held.len() - until;
         self.held[left..].zeroize();

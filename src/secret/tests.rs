@@ -298,13 +298,21 @@ fn model(patterns: &[Arc<Zeroizing<Vec<u8>>>], text: &[u8]) -> Vec<u8> {
     out
 }
 
+/// How long the pieces are: a few bytes, or more than the longest form.
+fn sizes() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![
+        prop::collection::vec(1..9usize, 1..6),
+        prop::collection::vec(1..200usize, 1..6),
+    ]
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn pieces_give_the_same_as_the_whole(
         (values, text) in values().prop_flat_map(|values| { let text = text(&values); (Just(values), text) }),
-        sizes in prop::collection::vec(1..9usize, 1..6),
+        sizes in sizes(),
     ) {
         let mask = Mask::new();
         for value in &values {
@@ -321,7 +329,7 @@ proptest! {
         value in "\\PC{6,40}",
         before in "\\PC{0,10}",
         after in "\\PC{0,10}",
-        sizes in prop::collection::vec(1..9usize, 1..6),
+        sizes in sizes(),
     ) {
         let mask = mask_of(&[&value]);
         for form in forms::of(&value) {
@@ -366,83 +374,4 @@ fn a_fingerprint_knows_where_a_part_ends() {
     );
     assert_ne!(key.fingerprint(&[b"ab"]), key.fingerprint(&[b"ab", b""]));
     assert_eq!(key.fingerprint(&[b"ab"]), key.fingerprint(&[b"ab"]));
-}
-
-#[test]
-#[ignore = "a measurement: cargo test --release --lib -- --ignored --nocapture measure"]
-#[expect(clippy::print_stderr, reason = "it is what it is for")]
-fn measure_the_speed_of_masking() {
-    let mask = Mask::new();
-    let mut state = 1u64;
-    let mut next = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
-    let begun = std::time::Instant::now();
-    for number in 0..100 {
-        let raw: Vec<u8> = (0..4 + number % 20)
-            .flat_map(|_| next().to_le_bytes())
-            .collect();
-        mask.add_text(&STANDARD_NO_PAD.encode(raw));
-    }
-    mask.add_text(&STANDARD.encode(PEM));
-    mask.text("built");
-    let patterns = mask.shared.set.lock().unwrap().patterns.len();
-    eprintln!(
-        "101 secrets, {patterns} forms, built in {:?}",
-        begun.elapsed()
-    );
-    let mut log = String::new();
-    for n in 0..200_000 {
-        let id = next();
-        writeln!(log, "2026-11-23T04:44:{:02}Z INFO controller=etcd msg=\"member {n} is healthy\" id={id:016x}", n % 60).unwrap();
-    }
-    let random = STANDARD.encode(
-        (0..2_000_000)
-            .flat_map(|_| next().to_le_bytes())
-            .collect::<Vec<_>>(),
-    );
-    for (name, text) in [
-        ("log lines", log.as_bytes()),
-        ("base64", random.as_bytes()),
-        ("zeros", &vec![0; 16_000_000]),
-    ] {
-        let mut out = Vec::with_capacity(1 << 17);
-        // In the time that the processor gave this thread: the machine may be busy.
-        let mut speed = |work: &mut dyn FnMut(&[u8], &mut Vec<u8>)| {
-            let rounds = 20;
-            let begun = processor_time();
-            for _ in 0..rounds {
-                for chunk in text.chunks(1 << 16) {
-                    out.clear();
-                    work(chunk, &mut out);
-                }
-            }
-            let took = processor_time().saturating_sub(begun).as_secs_f64();
-            #[expect(clippy::cast_precision_loss, reason = "a measurement")]
-            let bytes = (text.len() * rounds) as f64;
-            bytes / took / 1e6
-        };
-        let mut stream = mask.stream();
-        let masking = speed(&mut |chunk, out| stream.push(chunk, out));
-        let copying = speed(&mut |chunk, out| out.extend_from_slice(chunk));
-        eprintln!(
-            "{name}: {masking:.0} MB/s; copying {copying:.0} MB/s, {:.0} times as fast",
-            copying / masking
-        );
-    }
-}
-
-/// How long this thread has had a processor, where the system says so.
-fn processor_time() -> std::time::Duration {
-    static BEGUN: std::sync::OnceLock<std::time::Instant> = std::sync::OnceLock::new();
-    let given = std::fs::read_to_string("/proc/thread-self/schedstat")
-        .ok()
-        .and_then(|text| text.split(' ').next()?.parse().ok());
-    match given {
-        Some(nanoseconds) => std::time::Duration::from_nanos(nanoseconds),
-        None => BEGUN.get_or_init(std::time::Instant::now).elapsed(),
-    }
 }

@@ -1,8 +1,4 @@
 //! Where what is printed is the result, a result that did not arrive is no success: `bootstrap render … > file` on a full disk.
-#![expect(
-    clippy::disallowed_methods,
-    reason = "the program is what is tested, with outputs that the helper of the other tests does not know"
-)]
 
 use std::fs::File;
 use std::process::{Output, Stdio};

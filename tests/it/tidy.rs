@@ -251,7 +251,15 @@ fn nothing_is_left_for_later() {
     ]
     .map(|parts| parts.concat());
     let mut wrong = Vec::new();
-    for folder in ["src", "tests/it", "docs", "playbooks", "templates", "tools"] {
+    for folder in [
+        "src",
+        "tests/it",
+        "benches",
+        "docs",
+        "playbooks",
+        "templates",
+        "tools",
+    ] {
         for (name, text) in files(folder, "") {
             for (number, line) in text.lines().enumerate() {
                 let found = later.iter().any(|word| {
@@ -284,6 +292,7 @@ fn nothing_names_this_machine() {
     for folder in [
         "src",
         "tests/it",
+        "benches",
         "docs",
         "playbooks",
         "templates",
