@@ -110,7 +110,7 @@ pub fn recall(end: &mut AttemptEnd, log: &str) {
                 None => said,
             };
             fill(message, said);
-            for line in &lines[at + 1..] {
+            for line in &lines[at..] {
                 if let Some(line) = line.strip_prefix(LINE) {
                     last_lines.push(line.to_owned());
                 } else if let (Some(said), Some(hint)) = (line.strip_prefix(HINT), hint.as_mut()) {
@@ -205,5 +205,32 @@ mod tests {
         assert_eq!(kept(&end, &cited), end);
         assert_eq!(spoken(&end, &cited), "");
         assert!(!omits(&end));
+    }
+
+    #[test]
+    fn a_sentence_that_is_another_one_is_not_taken() {
+        for (kept, said) in [
+            ("a … z", "a b y"),
+            ("a … z", "b c z"),
+            ("ab…ba", "aba"),
+            ("a z", "a b z"),
+        ] {
+            let mut sentence = kept.to_owned();
+            fill(&mut sentence, said);
+            assert_eq!(sentence, kept, "{said}");
+        }
+        let mut sentence = "a … … z".to_owned();
+        fill(&mut sentence, "a b c z");
+        assert_eq!(sentence, "a b c z");
+    }
+
+    #[test]
+    fn the_lines_of_an_earlier_end_are_not_recalled() {
+        let mut end = failed("`sh` failed", Some("exit 3"), &[]);
+        recall(
+            &mut end,
+            "! `sh` failed (exit 3)\n! | old\n! `sh` failed (exit 3)\n! | new\n",
+        );
+        assert_eq!(end, failed("`sh` failed", Some("exit 3"), &["new"]));
     }
 }
