@@ -385,7 +385,7 @@ pub fn main() -> ExitCode {
                 Err(error) if code == exit::DONE => printed::unwritten(&error, code),
                 _ => Ok(code),
             };
-            return ended(printed, std::io::stderr().is_terminal());
+            return ended(printed, false);
         }
     };
     trace(args.verbose);

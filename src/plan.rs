@@ -173,8 +173,10 @@ pub struct Task {
     pub arguments: Arc<[Argument]>,
     /// The parameters.
     pub parameters: Arc<[Field]>,
-    /// The names that are known before anything runs.
+    /// The names that are known before anything runs, the parameters among them.
     pub scope: Scope,
+    /// The names that its arguments may use: those of the step, without the parameters.
+    pub given_in: Scope,
     /// What its work is made of, in one.
     pub fingerprint: Fingerprint,
     /// What its work is made of, in parts that can be named.

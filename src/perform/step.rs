@@ -16,6 +16,7 @@ use crate::run::event::Note;
 use crate::run::past::Attempted;
 use crate::run::{AttemptEnd, Failure, FailureKind, OutputValue};
 use crate::secret::Secret;
+use crate::template::names::RUN;
 use crate::template::{self, Scope};
 
 /// An effect that is seen within this time was there already.
@@ -37,9 +38,23 @@ impl Work<'_> {
             inventory: &self.performer.project.inventory,
             root: &self.performer.project.root,
         };
-        binder
-            .bind(&task.parameters, &task.arguments, scope)
-            .map_err(|error| Failure::new(FailureKind::Template, error.message))
+        // An argument is read where the step stands: a parameter may be called like what it is made of.
+        let mut given_in = task.given_in.clone();
+        for name in RUN {
+            if let Some(value) = scope.get(name) {
+                given_in.set(name, value.clone());
+            }
+        }
+        let bound = binder
+            .bind(&task.parameters, &task.arguments, &given_in)
+            .map_err(|error| Failure::new(FailureKind::Template, error.message))?;
+        let mut scope = scope.clone();
+        for parameter in &*task.parameters {
+            if let Some(value) = bound.get(&parameter.name) {
+                scope.set(parameter.name.clone(), value.clone());
+            }
+        }
+        Ok(scope)
     }
 
     pub(super) async fn step(

@@ -87,32 +87,29 @@ impl Binder<'_> {
         arguments: &[Argument],
         scope: &Scope,
     ) -> Result<Scope, Error> {
-        let is_given =
-            |parameter: &Field| arguments.iter().any(|given| given.name == parameter.name);
-        let known = self.known(arguments);
-        let parameters: Vec<Field> = parameters
-            .iter()
-            .filter(|parameter| {
-                !is_given(parameter) || known.iter().any(|given| given.name == parameter.name)
-            })
-            .cloned()
-            .collect();
-        self.bind(&parameters, &known, scope)
+        let is_late = |parameter: &Field| {
+            let given = arguments.iter().find(|given| given.name == parameter.name);
+            given.is_some_and(|given| self.is_late(given))
+        };
+        let known = parameters.iter().filter(|parameter| !is_late(parameter));
+        let known: Vec<Field> = known.cloned().collect();
+        self.bind(&known, arguments, scope)
     }
 
-    /// The arguments that read nothing of what an earlier step gives.
+    /// The arguments that are known before anything runs.
     pub fn known(&self, arguments: &[Argument]) -> Vec<Argument> {
-        let reads_outputs = |argument: &&Argument| match &argument.value {
-            ArgumentValue::Text(text) => {
-                let names = self.templates.names(text);
-                names
-                    .iter()
-                    .any(|name| name.split('.').next() == Some("steps"))
-            }
-            _ => false,
-        };
-        let known = arguments.iter().filter(|given| !reads_outputs(given));
+        let known = arguments.iter().filter(|given| !self.is_late(given));
         known.cloned().collect()
+    }
+
+    /// Whether an argument reads what only a run knows: itself, or what an earlier step gives.
+    fn is_late(&self, argument: &Argument) -> bool {
+        let ArgumentValue::Text(text) = &argument.value else {
+            return false;
+        };
+        let names = self.templates.names(text);
+        let mut roots = names.iter().filter_map(|name| name.split('.').next());
+        roots.any(|root| template::names::RUN.contains(&root))
     }
 
     fn typed(&self, parameter: &Field, value: Value) -> Result<Value, Error> {

@@ -348,6 +348,7 @@ impl Maker<'_> {
                     locks: Vec::new(),
                     arguments: Arc::from([]),
                     parameters: Arc::from([]),
+                    given_in: scope.clone(),
                     scope,
                     fingerprint: made_of.fingerprint(&key),
                     made_of,
@@ -391,6 +392,7 @@ impl Maker<'_> {
             root: &self.project.root,
         };
         // Parameters that are known now are in the plan; those that come from outputs are bound when the task starts.
+        let given_in = scope.clone();
         let scope = match binder.bind_known(&step.parameters, &step.arguments, &scope) {
             Ok(bound) => bound,
             Err(_)
@@ -462,6 +464,7 @@ impl Maker<'_> {
             locks,
             arguments: step.arguments.clone().into(),
             parameters: step.parameters.clone().into(),
+            given_in,
             scope,
             fingerprint: made_of.fingerprint(&key),
             made_of,

@@ -11,7 +11,6 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 
 use crate::document::Span;
-use crate::plan::bind::Binder;
 use crate::plan::visit::{self, Text};
 use crate::plan::{Fingerprint, Plan, TaskKey};
 use crate::playbook::{Body, Criterion, How, Judge, Question, RenderSource, Stage, Step};
@@ -340,19 +339,11 @@ pub(super) fn of_step(
     }
     let mut arguments = step.arguments.clone();
     arguments.sort_by(|a, b| a.name.cmp(&b.name));
-    let binder = Binder {
-        templates: &project.templates,
-        inventory: &project.inventory,
-        root: &project.root,
-    };
-    // What can only be bound while it runs (an output of another step) is known by how it is written.
-    let bound = binder
-        .bind(&step.parameters, &step.arguments, scope)
-        .unwrap_or_else(|_| scope.clone());
+    // What is known only while it runs (an output of another step) is known by how it is written.
     let mut reader = Reader {
         project,
         written_files,
-        scope: &bound,
+        scope,
         inputs: BTreeMap::new(),
     };
     visit::body(&step.body, &mut |text, _| reader.names(text));
@@ -360,7 +351,7 @@ pub(super) fn of_step(
         reader.stage(stage);
     }
     for file in &step.body.inputs {
-        if let Ok(name) = project.templates.text(file, &bound) {
+        if let Ok(name) = project.templates.text(file, scope) {
             reader.file(&name);
         }
     }

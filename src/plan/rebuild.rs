@@ -127,6 +127,7 @@ pub fn questions(project: &Project, rebuilding: &Rebuilding<'_>) -> Plan {
             locks: Vec::new(),
             arguments: Arc::from([]),
             parameters: Arc::from([]),
+            given_in: rebuilding.scope.clone(),
             scope: rebuilding.scope.clone(),
             fingerprint: made_of.fingerprint(&key),
             made_of,

@@ -50,6 +50,7 @@ pub(crate) fn plan_of(needs: &[Vec<usize>], locks: &[Option<u8>]) -> Plan {
                 .collect(),
             arguments: Arc::from([]),
             parameters: Arc::from([]),
+            given_in: Scope::default(),
             scope: Scope::default(),
             fingerprint: Fingerprint::of(&[&at.to_string()]),
             made_of: crate::plan::MadeOf::of(&[&at.to_string()], &[]),

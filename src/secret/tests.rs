@@ -298,7 +298,7 @@ fn model(patterns: &[Arc<Zeroizing<Vec<u8>>>], text: &[u8]) -> Vec<u8> {
     out
 }
 
-/// How long the pieces are: a few bytes, or more than the longest form.
+/// How long the pieces are: a few bytes, or some lines.
 fn sizes() -> impl Strategy<Value = Vec<usize>> {
     prop_oneof![
         prop::collection::vec(1..9usize, 1..6),

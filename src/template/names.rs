@@ -37,7 +37,7 @@ pub(crate) const FUNCTIONS: [&str; 22] = [
 ];
 
 /// Names that every run has.
-const RUN: [&str; 2] = ["run", "steps"];
+pub(crate) const RUN: [&str; 2] = ["run", "steps"];
 
 /// Names that stand for an answer, wherever there is one.
 const OF_ANSWERS: [&str; 9] = [

@@ -708,3 +708,16 @@ fn law_08_a_machine_with_another_hardware_address_is_sent_no_keys() {
     assert!(!sent.contains(&EXCHANGED.to_owned()), "{sent:?}");
     assert_eq!(sent.len(), 5, "{sent:?}");
 }
+
+#[test]
+fn an_argument_is_applied_once_where_a_parameter_is_called_like_what_it_is_made_of() {
+    let small = Small::with(
+        "tasks:\n  note:\n    with: { name: text, more: text }\n    title: Note {{ name }}\n    unless: { that: \"name == 'never'\" }\n    exec: [echo, \"{{ name }}\", \"{{ more }}\"]\n",
+        "      - { id: find, exec: [printf, found], outputs: { word: { select: stdout } } }\n      - id: note\n        for_each: { name: [x] }\n        needs: [find]\n        task: note\n        with: { name: \"{{ name }}-z\", more: \"{{ name }}-{{ steps.find.word }}-{{ run.attempt }}\" }\n",
+    );
+    let plan = small.bootstrap("plan story 1.1").success();
+    assert!(plan.stdout.contains("Note x-z "), "{}", plan.stdout);
+    small.bootstrap("run story 1.1").success();
+    let log = small.bootstrap("logs 1.1/note").success().stdout;
+    assert!(log.contains("\nx-z x-found-1\n"), "{log}");
+}
